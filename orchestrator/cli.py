@@ -1,0 +1,70 @@
+"""What every command shares: its app, its errors on the screen and its exit codes."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from trainables.errors import OrchestratorError
+
+TaskName = Annotated[str, typer.Argument(help="A task of trainables/tasks.", show_default=False)]
+Out = Annotated[Path, typer.Option(envvar="ORCH_OUT", help="Where searches are kept.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")]
+
+DEFAULT_OUT = Path("runs")
+
+
+def run_command(command: Callable[..., Any], *, examples: str) -> None:
+    """Run one function as a command line program and exit with its code; never a bare traceback."""
+    app = typer.Typer(
+        add_completion=False,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.command(epilog="Examples: " + examples, no_args_is_help=True)(command)
+    debug = "--debug" in sys.argv or bool(os.environ.get("ORCH_DEBUG"))
+    try:
+        app()
+    except OrchestratorError as error:
+        fail(error, debug=debug)
+    except KeyboardInterrupt as stop:
+        print("Interrupted.", file=sys.stderr)
+        raise SystemExit(stop.args[0] if stop.args else 130) from None
+    except OSError as error:
+        fail(OrchestratorError(_os_error(error)), debug=debug)
+    except Exception as error:
+        fail(
+            OrchestratorError(f"{type(error).__name__}: {error}", fix="Run again with --debug."), debug=debug
+        )
+
+
+def fail(error: OrchestratorError, *, debug: bool) -> None:
+    """Show an error on stderr and exit with its code."""
+    if debug:
+        traceback.print_exc()
+    print(f"Error: {error.what}", file=sys.stderr)
+    if error.fix:
+        print(f"       {error.fix}", file=sys.stderr)
+    raise SystemExit(error.exit_code)
+
+
+def _os_error(error: OSError) -> str:
+    return f"{error.filename or 'file'}: {error.strerror or error}"
+
+
+def terminate_as_interrupt() -> None:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, with their own exit codes."""
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        raise KeyboardInterrupt(128 + number)
+
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, interrupt)

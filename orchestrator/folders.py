@@ -1,0 +1,86 @@
+"""Where a search keeps what it writes: `OUT/TASK/ID/` and `OUT/TASK/latest`."""
+
+import os
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainables.errors import DataError, UsageError, unknown
+
+
+@dataclass(frozen=True)
+class SearchFolder:
+    """The files of one search."""
+
+    path: Path
+
+    @property
+    def search_id(self) -> str:
+        return self.path.name
+
+    @property
+    def asked(self) -> Path:
+        return self.path / "search.json"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal.jsonl"
+
+    @property
+    def leaderboard(self) -> Path:
+        return self.path / "leaderboard.csv"
+
+    @property
+    def ensemble(self) -> Path:
+        return self.path / "ensemble.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "search.log"
+
+    def trial(self, trial_id: str) -> Path:
+        """Folder of a trial: config.json, curve.csv, weights.safetensors, valid/holdout/test.npz."""
+        return self.path / "trials" / trial_id
+
+
+def create(out: Path, task: str, search_id: str | None = None) -> SearchFolder:
+    """A new folder. Raises UsageError when the id exists, DataError when nothing can be written."""
+    name = search_id or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name == "latest":
+        raise UsageError(f"{name!r} is no id for a search.", fix="Use letters, digits, '.', '_' and '-'.")
+    path = (out / task / name).absolute()
+    try:
+        (path / "trials").mkdir(parents=True)
+    except FileExistsError:
+        raise UsageError(
+            f"A search {name!r} of {task} exists in {out}.", fix="Choose another --id."
+        ) from None
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written: {error.strerror}.", fix="Free or choose another place with --out."
+        ) from error
+    return SearchFolder(path)
+
+
+def point_latest(folder: SearchFolder) -> None:
+    """Let `latest` beside the folder name it, in one step."""
+    link = folder.path.parent / f".latest-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder.path.name)
+    link.replace(folder.path.parent / "latest")
+
+
+def find(out: Path, task: str, search_id: str | None = None) -> SearchFolder:
+    """The folder of a search, the latest by default. Raises UsageError naming those that exist."""
+    home = (out / task).absolute()
+    known = sorted(p.parent.name for p in home.glob("*/journal.jsonl") if p.parent.name != "latest")
+    if search_id is None and not (home / "latest").exists():
+        raise UsageError(
+            f"No search of {task} in {out}.", fix=f"Start one: python -m orchestrator.search {task}"
+        )
+    path = (home / (search_id or "latest")).resolve()
+    if path.parent != home.resolve() or not (path / "journal.jsonl").exists():
+        raise unknown(f"search of {task} in {out}:", search_id or "latest", known)
+    return SearchFolder(path)

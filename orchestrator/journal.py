@@ -1,0 +1,159 @@
+"""The append-only record of a search: a JSON object a line, the truth everything later is read from."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from trainables.errors import DataError
+from trainables.task import Direction
+
+State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL"]
+FINISHED: tuple[State, ...] = ("COMPLETE", "PRUNED")
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One trial as the journal tells it; `value` is the best epoch's validation score."""
+
+    trial_id: str
+    number: int
+    params: Mapping[str, Any]
+    started: float
+    """Seconds since the search began."""
+    state: State = "RUNNING"
+    reports: tuple[Mapping[str, float], ...] = ()
+    """The rows of `trainables.train.EpochReport`, one an epoch."""
+    value: float | None = None
+    best_epoch: int | None = None
+    seconds: float = 0.0
+    device: str = ""
+    reason: str = ""
+    """Why a trial was pruned or failed; empty for a complete one."""
+
+    @property
+    def epoch(self) -> int:
+        """Epochs reported so far."""
+        return len(self.reports)
+
+    @property
+    def intermediate_values(self) -> dict[int, float]:
+        return {int(row["epoch"]): row["valid_metric"] for row in self.reports}
+
+
+@dataclass(kw_only=True)
+class SearchRecord:
+    """What the journal tells of a search so far; `apply` folds in one more event."""
+
+    asked: Mapping[str, Any]
+    """The first event: task, seed, budget, versions, fingerprint."""
+    trials: dict[str, TrialRecord] = field(default_factory=dict)
+    rungs: list[Mapping[str, Any]] = field(default_factory=list)
+    finished: str | None = None
+    """Why the search ended, or None while it runs or where it was cut off."""
+
+    def apply(self, event: Event) -> None:
+        match event["event"]:
+            case "trial":
+                self.trials[event["trial_id"]] = _started(event)
+            case "report":
+                self.trials[event["trial_id"]] = _reported(self.trials[event["trial_id"]], event)
+            case "end":
+                self.trials[event["trial_id"]] = _ended(self.trials[event["trial_id"]], event)
+            case "rung":
+                self.rungs.append(event)
+            case "finish":
+                self.finished = str(event["reason"])
+
+    @property
+    def direction(self) -> Direction:
+        direction: Direction = self.asked["direction"]
+        return direction
+
+    def ranked(self) -> list[TrialRecord]:
+        """Trials that have a score, best first; equal scores in the order of their numbers."""
+        scored = [t for t in self.trials.values() if t.value is not None and t.state != "FAIL"]
+        sign = -1 if self.direction == "maximize" else 1
+        return sorted(scored, key=lambda t: (sign * (t.value or 0.0), t.number))
+
+    def count(self, state: State) -> int:
+        return sum(t.state == state for t in self.trials.values())
+
+
+class Journal:
+    """Appends events to a file, each flushed to the disk before `append` returns. Thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._file = path.open("ab")
+        self._zero = time.monotonic()
+
+    def append(self, event: str, **fields: Any) -> Event:
+        """Write one event; `at` is seconds since the journal was opened. Returns the event as written."""
+        with self._lock:
+            line = {"event": event, "at": round(time.monotonic() - self._zero, 3), **fields}
+            self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+            self._file.flush()
+            os.fdatasync(self._file.fileno())
+        return line
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def tail(path: Path, offset: int = 0) -> tuple[list[Event], int]:
+    """The whole lines written at or after byte `offset`, and the offset to go on from."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        block = file.read()
+    end = block.rfind(b"\n") + 1
+    return [json.loads(line) for line in block[:end].splitlines()], offset + end
+
+
+def read(path: Path) -> SearchRecord:
+    """Replay a journal. Raises DataError when it is missing, empty or damaged before its last line."""
+    try:
+        events, _ = tail(path)
+        return replay(events)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.", fix="Give the id of a search that was started.") from None
+    except (ValueError, KeyError, StopIteration) as error:
+        raise DataError(
+            f"{path}: the journal is damaged ({error!r}).", fix="Restore it, or search anew."
+        ) from error
+
+
+def replay(events: Iterable[Event]) -> SearchRecord:
+    """Fold events into the record of the search. The first must be `search`."""
+    stream = iter(events)
+    record = SearchRecord(asked=next(stream))
+    for event in stream:
+        record.apply(event)
+    return record
+
+
+def _started(event: Event) -> TrialRecord:
+    return TrialRecord(
+        trial_id=event["trial_id"], number=event["number"], params=event["params"], started=event["at"]
+    )
+
+
+def _reported(trial: TrialRecord, event: Event) -> TrialRecord:
+    row = {k: v for k, v in event.items() if k not in ("event", "at", "trial_id", "device", "best")}
+    return replace(
+        trial,
+        reports=(*trial.reports, row),
+        seconds=event["at"] - trial.started,
+        device=event.get("device", trial.device),
+        **event["best"],
+    )
+
+
+def _ended(trial: TrialRecord, event: Event) -> TrialRecord:
+    return replace(trial, state=event["state"], reason=event["reason"], seconds=event["at"] - trial.started)

@@ -1,0 +1,110 @@
+"""A trial, described: one frozen value decides everything that a trial does."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from trainables.errors import UsageError, unknown
+
+Scalar = bool | int | float | str
+Optimizer = Literal["sgd", "adam", "adamw", "nadamw", "lion", "rmsprop"]
+Schedule = Literal["cosine", "step", "onecycle", "constant"]
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrialConfig:
+    """One trial. What only one model family understands stands in `options`, checked by that family.
+
+    Units are in the names of the fields' docstrings; the file form is the flat mapping of `params()`.
+    """
+
+    model: str
+    """A module of `trainables/models`, or any timm model name."""
+    pretrained: bool = False
+    image_size: int = Field(default=64, ge=8, le=2048)
+    """Side of the square that the model sees, in px."""
+    batch_size: int = Field(default=64, ge=1, le=65536)
+    epochs: int = Field(default=10, ge=1, le=100_000)
+    optimizer: Optimizer = "adamw"
+    lr: float = Field(default=1e-3, gt=0)
+    """Peak learning rate."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Momentum of SGD and RMSprop, beta1 of the Adam family."""
+    schedule: Schedule = "cosine"
+    warmup_epochs: float = Field(default=0.0, ge=0)
+    clip_grad: float = Field(default=0.0, ge=0)
+    """Largest gradient norm; 0 clips nothing."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    augment: Literal["none", "standard", "randaugment"] = "standard"
+    crop: float = Field(default=0.0, ge=0, lt=1)
+    """Random resized crop: the smallest area is 1 - crop of the image."""
+    flip: bool = False
+    """Random horizontal flip."""
+    rotation: float = Field(default=0.0, ge=0, le=180)
+    """Random rotation, in degrees to either side."""
+    translate: float = Field(default=0.0, ge=0, lt=1)
+    """Random shift, as a share of the side."""
+    color: float = Field(default=0.0, ge=0, le=1)
+    """Strength of brightness, contrast, saturation and hue jitter."""
+    erasing: float = Field(default=0.0, ge=0, le=1)
+    """Probability of random erasing."""
+    amp: Literal["auto", "bf16", "off"] = "auto"
+    """bf16 autocast; auto uses it where the device gains from it."""
+    seed: int = Field(default=0, ge=0)
+    options: Mapping[str, Scalar] = Field(default_factory=dict)
+    """The model family's own options."""
+
+    def params(self) -> dict[str, Scalar]:
+        """The flat form: every field, the family's options among them."""
+        flat = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "options"}
+        return {**flat, **self.options}
+
+    def to_json(self) -> str:
+        return json.dumps(self.params(), indent=1, sort_keys=True)
+
+
+def common_keys() -> frozenset[str]:
+    """Names of the fields that every trial has."""
+    return frozenset(f.name for f in dataclasses.fields(TrialConfig)) - {"options"}
+
+
+def trial_config(params: Mapping[str, Any]) -> TrialConfig:
+    """The configuration of a flat mapping.
+
+    Raises UsageError for a key that neither the trial nor its model family knows, or a value out of range.
+    """
+    from trainables.families import load_family
+
+    if "model" not in params:
+        raise UsageError("The configuration names no model.", fix="Let the space return a 'model'.")
+    common = {k: v for k, v in params.items() if k in common_keys()}
+    rest = {k: v for k, v in params.items() if k not in common}
+    family = load_family(str(params["model"]))
+    known = frozenset(f.name for f in dataclasses.fields(family.Options))
+    for key in rest:
+        if key not in known:
+            raise unknown(f"parameter for model {params['model']!r}:", key, common_keys() | known)
+    try:
+        family.Options(**rest)
+        return TrialConfig(**common, options=rest)
+    except ValidationError as error:
+        raise UsageError(describe(error), fix="Change the search space or the --set option.") from None
+
+
+def describe(error: ValidationError) -> str:
+    """A validation error as one line: which key, which value, what is wanted."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "configuration"
+    return f"{key}={first.get('input')!r} is not possible: {first['msg']}."
+
+
+def choices(key: str) -> tuple[str, ...]:
+    """The values a field of choices admits."""
+    return get_args(TrialConfig.__dataclass_fields__[key].type)

@@ -1,0 +1,58 @@
+"""What a model answers, as numpy, and its form on disk."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trainables.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense:
+    """Logits of every head: `fields[head]` is float32 [N, classes], row i answers `ids[i]`."""
+
+    ids: tuple[str, ...]
+    fields: Mapping[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        for name, values in self.fields.items():
+            if values.ndim != 2 or len(values) != len(self.ids):
+                raise DataError(f"Head {name!r}: {values.shape} logits do not fit {len(self.ids)} ids.")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> "Dense":
+        """The given rows, in the given order."""
+        index = np.asarray(rows, dtype=np.int64)
+        return Dense(
+            ids=tuple(self.ids[i] for i in index), fields={k: v[index] for k, v in self.fields.items()}
+        )
+
+    def save(self, path: Path) -> None:
+        """Write as npz: ids as unicode, logits as float16 under `logits/HEAD`; atomic."""
+        arrays = {f"logits/{k}": np.clip(v, -6e4, 6e4).astype(np.float16) for k, v in self.fields.items()}
+        temporary = path.with_name(f".{path.name}.tmp")
+        with temporary.open("wb") as file:
+            np.savez(file, ids=np.asarray(self.ids, dtype=np.str_), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+    @staticmethod
+    def load(path: Path) -> "Dense":
+        """Read what `save` wrote; raises DataError on a file that is missing, cut or not ours."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                ids = tuple(str(i) for i in file["ids"])
+                fields = {
+                    k.removeprefix("logits/"): file[k].astype(np.float32) for k in file.files if k != "ids"
+                }
+        except Exception as error:
+            raise DataError(
+                f"{path}: these predictions cannot be read ({error}).", fix="Run the trial again."
+            ) from error
+        return Dense(ids=ids, fields=fields)
