@@ -40,6 +40,11 @@ class SearchFolder:
     def log(self) -> Path:
         return self.path / "search.log"
 
+    @property
+    def stop(self) -> Path:
+        """Its appearance ends the search in order."""
+        return self.path / "STOP"
+
     def trial(self, trial_id: str) -> Path:
         """Folder of a trial: config.json, curve.csv, weights.safetensors, valid/holdout/test.npz."""
         return self.path / "trials" / trial_id
@@ -52,7 +57,8 @@ def create(out: Path, task: str, search_id: str | None = None) -> SearchFolder:
         raise UsageError(f"{name!r} is no id for a search.", fix="Use letters, digits, '.', '_' and '-'.")
     path = (out / task / name).absolute()
     try:
-        (path / "trials").mkdir(parents=True)
+        path.mkdir(parents=True)
+        (path / "trials").mkdir()
     except FileExistsError:
         raise UsageError(
             f"A search {name!r} of {task} exists in {out}.", fix="Choose another --id."

@@ -86,16 +86,21 @@ class SearchRecord:
 
 
 class Journal:
-    """Appends events to a file, each flushed to the disk before `append` returns. Thread-safe."""
+    """Appends events to a file, each flushed to the disk before `append` returns. Thread-safe.
+
+    Of an existing journal, a torn last line is cut off and the clock goes on from the last event.
+    """
 
     def __init__(self, path: Path) -> None:
+        events, end = tail(path) if path.exists() else ([], 0)
         self.path = path
         self._lock = threading.Lock()
         self._file = path.open("ab")
-        self._zero = time.monotonic()
+        self._file.truncate(end)
+        self._zero = time.monotonic() - (events[-1]["at"] if events else 0.0)
 
     def append(self, event: str, **fields: Any) -> Event:
-        """Write one event; `at` is seconds since the journal was opened. Returns the event as written."""
+        """Write one event; `at` is seconds since the search began. Returns the event as written."""
         with self._lock:
             line = {"event": event, "at": round(time.monotonic() - self._zero, 3), **fields}
             self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
@@ -123,16 +128,19 @@ def read(path: Path) -> SearchRecord:
         return replay(events)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.", fix="Give the id of a search that was started.") from None
-    except (ValueError, KeyError, StopIteration) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path}: the journal is damaged ({error!r}).", fix="Restore it, or search anew."
+            f"{path}: the journal is damaged: {error!r}.", fix="Restore it, or search anew."
         ) from error
 
 
 def replay(events: Iterable[Event]) -> SearchRecord:
-    """Fold events into the record of the search. The first must be `search`."""
+    """Fold events into the record of the search. Raises ValueError unless the first is `search`."""
     stream = iter(events)
-    record = SearchRecord(asked=next(stream))
+    first = next(stream, None)
+    if first is None or first["event"] != "search":
+        raise ValueError("it does not begin with a search")
+    record = SearchRecord(asked=first)
     for event in stream:
         record.apply(event)
     return record

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
@@ -75,6 +75,13 @@ def common_keys() -> frozenset[str]:
     return frozenset(f.name for f in dataclasses.fields(TrialConfig)) - {"options"}
 
 
+def option_keys(model: str) -> frozenset[str]:
+    """Names of what only this model's family understands."""
+    from trainables.families import load_family
+
+    return frozenset(f.name for f in dataclasses.fields(load_family(model).Options))
+
+
 def trial_config(params: Mapping[str, Any]) -> TrialConfig:
     """The configuration of a flat mapping.
 
@@ -92,8 +99,7 @@ def trial_config(params: Mapping[str, Any]) -> TrialConfig:
         if key not in known:
             raise unknown(f"parameter for model {params['model']!r}:", key, common_keys() | known)
     try:
-        family.Options(**rest)
-        return TrialConfig(**common, options=rest)
+        return TrialConfig(**common, options=dataclasses.asdict(family.Options(**rest)))
     except ValidationError as error:
         raise UsageError(describe(error), fix="Change the search space or the --set option.") from None
 
@@ -103,8 +109,3 @@ def describe(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"]) or "configuration"
     return f"{key}={first.get('input')!r} is not possible: {first['msg']}."
-
-
-def choices(key: str) -> tuple[str, ...]:
-    """The values a field of choices admits."""
-    return get_args(TrialConfig.__dataclass_fields__[key].type)

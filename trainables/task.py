@@ -108,6 +108,10 @@ class Kind(Protocol):
     """What a model of this shape of answer must output, how it is trained and how it is read."""
 
     @property
+    def heads(self) -> tuple[Head, ...]:
+        """The questions asked of each image, in the order of a sample's targets."""
+
+    @property
     def num_outputs(self) -> int:
         """Width of the model's output: the sum of the heads' classes."""
 

@@ -1,0 +1,147 @@
+"""Decides: what is tried next, when a trial stops, when the search is over. Every decision is journalled.
+
+Free of Ray, so that it can be driven by Tune, by a replay of recorded curves, or by a test.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.asha import Asha
+from orchestrator.journal import Event, Journal, SearchRecord, State
+from orchestrator.study import Study
+from trainables.config import Scalar
+from trainables.task import Metric
+
+REPORT_FIELDS = (
+    "epoch",
+    "train_loss",
+    "train_metric",
+    "valid_loss",
+    "valid_metric",
+    "lr",
+    "seconds",
+    "images_per_second",
+)
+SAME_ERROR_LIMIT = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A trial to run."""
+
+    trial_id: str
+    params: Mapping[str, Scalar]
+
+
+@dataclass
+class Conductor:
+    """The state of a running search. Not thread-safe but for `stop`.
+
+    `trials` and `deadline` (of `clock`) bound it; `slots` bounds how many trials run at once.
+    """
+
+    study: Study
+    asha: Asha
+    metric: Metric
+    journal: Journal
+    record: SearchRecord
+    slots: int
+    trials: int | None
+    deadline: float
+    listen: Callable[[Event, SearchRecord], None]
+    clock: Callable[[], float] = time.monotonic
+    stopped: str | None = None
+    """Why no more trials are started, once that is decided."""
+    _running: dict[str, int] = field(default_factory=dict)
+    _same_error: tuple[str, int] = ("", 0)
+
+    def note(self, event: str, **fields: Any) -> None:
+        """Journal an event, fold it into the record, tell the listener."""
+        line = self.journal.append(event, **fields)
+        self.record.apply(line)
+        self.listen(line, self.record)
+
+    @property
+    def over(self) -> bool:
+        """Whether no more trials will be suggested."""
+        if self.stopped is None and self.trials is not None and len(self.record.trials) >= self.trials:
+            self.stopped = "all trials done"
+        if self.stopped is None and self.clock() >= self.deadline:
+            self.stopped = "time is up"
+        return self.stopped is not None
+
+    def stop(self, reason: str) -> None:
+        """Start no more trials; running ones end at their next report."""
+        self.stopped = reason
+
+    def suggest(self) -> Request | None:
+        """The next trial, or None while every slot is taken or the search is over."""
+        if self.over or len(self._running) >= self.slots:
+            return None
+        number, config = self.study.ask()
+        trial_id = f"{number:04d}"
+        self._running[trial_id] = number
+        self.note("trial", trial_id=trial_id, number=number, params=config.params())
+        return Request(trial_id=trial_id, params=config.params())
+
+    def report(self, trial_id: str, row: Mapping[str, Any]) -> bool:
+        """Take in one epoch's row; True when the trial is to stop now."""
+        if trial_id not in self._running:
+            return True
+        value = row.get("valid_metric")
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            self.end(trial_id, "FAIL", f"reported {self.metric.name} {value!r} in epoch {row.get('epoch')}")
+            return True
+        epoch = int(row["epoch"])
+        fields = {k: row[k] if math.isfinite(row[k]) else None for k in REPORT_FIELDS}
+        best = self._best(trial_id, epoch, float(value))
+        self.note("report", trial_id=trial_id, **fields, device=row["device"], best=best)
+        self.study.report(self._running[trial_id], epoch, float(value))
+        return self._judge(trial_id, epoch, best["value"])
+
+    def _best(self, trial_id: str, epoch: int, value: float) -> dict[str, Any]:
+        trial = self.record.trials[trial_id]
+        utility = self.metric.utility
+        if trial.value is not None and utility(trial.value) >= utility(value):
+            return {"value": trial.value, "best_epoch": trial.best_epoch}
+        return {"value": value, "best_epoch": epoch}
+
+    def _judge(self, trial_id: str, epoch: int, best: float) -> bool:
+        if epoch >= int(self.record.trials[trial_id].params["epochs"]):
+            self.end(trial_id, "COMPLETE", "")
+            return True
+        verdict = self.asha.report(epoch, self.metric.utility(best))
+        if verdict is not None:
+            cutoff = self.metric.utility(verdict.cutoff)
+            self.note("rung", trial_id=trial_id, epoch=epoch, value=best, cutoff=cutoff, stop=verdict.stop)
+            if verdict.stop:
+                self.end(trial_id, "PRUNED", f"below {cutoff:.4f} at epoch {epoch}")
+                return True
+        return False
+
+    def end(self, trial_id: str, state: State, reason: str) -> None:
+        """A trial is over. One already over stays as it was."""
+        number = self._running.pop(trial_id, None)
+        if number is None:
+            return
+        self.study.tell(number, state, self.record.trials[trial_id].value)
+        self.note("end", trial_id=trial_id, state=state, reason=reason)
+        if state == "FAIL":
+            self._count_error(reason)
+        else:
+            self._same_error = ("", 0)
+
+    def interrupt(self, trial_id: str, reason: str) -> None:
+        """A trial was cut off from outside: its best epoch counts, if it had one."""
+        self.end(trial_id, "PRUNED", reason)
+
+    def _count_error(self, reason: str) -> None:
+        """A search whose every trial fails alike is ended: the next one would fail too."""
+        last, times = self._same_error
+        self._same_error = (reason, times + 1 if reason == last else 1)
+        nothing_yet = not self.record.ranked()
+        if nothing_yet and self._same_error[1] >= SAME_ERROR_LIMIT:
+            self.stop(f"the first {SAME_ERROR_LIMIT} trials failed alike: {reason}")

@@ -1,0 +1,228 @@
+"""What a search will do, decided and shown before anything is spent."""
+
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.asha import Rungs, expected_epochs, rungs_for
+from trainables.config import Scalar, TrialConfig
+from trainables.errors import UsageError
+
+CACHE_MARGIN = 1.25
+DEFAULT_TRIALS = 32
+PIXELS_PER_CORE_SECOND = 2.5e6
+"""Training throughput of a small network on one core: a rough rule, for an estimate before any trial."""
+TRIAL_BYTES = 20 * 2**20
+"""Weights and predictions of a middling trial."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How much a search may spend. Without trials and time it is DEFAULT_TRIALS."""
+
+    trials: int | None
+    time_limit_s: float | None
+    rungs: Rungs
+    slots: int
+    cpus_per_trial: int
+    gpus_per_trial: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The budget, the space as sampled, and what it will take."""
+
+    task: str
+    space: str
+    parameters: Mapping[str, str]
+    """Each parameter of the space with its range or choices, as text."""
+    fixed: Mapping[str, Scalar]
+    side: int
+    """Side in px at which the pictures are kept."""
+    budget: Budget
+    images: Mapping[str, int]
+    """Pictures in each part."""
+    seconds: float | None
+    """A rough estimate; None where nothing can be said before the first trial."""
+    disk_bytes: int
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The plan as name and text, for the screen."""
+        budget, rungs = self.budget, self.budget.rungs
+        trials = "as many as fit the time" if budget.trials is None else str(budget.trials)
+        each = f"{budget.cpus_per_trial} CPU" + (
+            f" + {budget.gpus_per_trial:g} GPU" if budget.gpus_per_trial else ""
+        )
+        kept = f"best 1/{rungs.reduction_factor} go on after epoch " + ", ".join(map(str, rungs.epochs))
+        return [
+            ("images", ", ".join(f"{name} {count:,}" for name, count in self.images.items())),
+            ("cache", f"{self.side} px a side, {_size(sum(self.images.values()) * self.side**2 * 3)}"),
+            ("space", self.space),
+            *((f"  {name}", f"{value} (fixed)") for name, value in self.fixed.items()),
+            *((f"  {name}", text) for name, text in self.parameters.items()),
+            ("trials", f"{trials}, {rungs.max_epochs} epochs each at most"),
+            ("rungs", kept if rungs.epochs else "none: every trial runs all its epochs"),
+            ("slots", f"{budget.slots} trials at once, {each} each"),
+            ("time", self._time()),
+            ("disk", f"up to {_size(self.disk_bytes)}"),
+        ]
+
+    def _time(self) -> str:
+        limit = self.budget.time_limit_s
+        if limit is not None and (self.seconds is None or self.seconds > limit):
+            return f"{duration(limit)}, then the ensemble"
+        if self.seconds is None:
+            return "not known before the first epoch; bound it with --time"
+        return f"about {duration(self.seconds)}, by a rough rule"
+
+
+def budget_for(
+    *,
+    trials: int | None,
+    time_limit_s: float | None,
+    max_epochs: int,
+    cpus_per_trial: int,
+    gpus_per_trial: float | None,
+    resources: Mapping[str, float],
+) -> Budget:
+    """Slots follow from what is there; `gpus_per_trial` None takes one GPU a trial where there are any.
+
+    Raises UsageError where one trial asks for more than there is.
+    """
+    cpus, gpus = int(resources["CPU"]), resources.get("GPU", 0.0)
+    each = min(1.0, gpus) if gpus_per_trial is None else gpus_per_trial
+    for name, wanted, there in (("CPU", cpus_per_trial, cpus), ("GPU", each, gpus)):
+        if wanted > there:
+            raise UsageError(
+                f"A trial is to have {wanted:g} {name}s, and there are {there:g}.",
+                fix=f"Ask for less with --{name.lower()}s-per-trial.",
+            )
+    slots = cpus // cpus_per_trial
+    if each:
+        slots = min(slots, math.floor(gpus / each + 1e-9))
+    if trials is None and time_limit_s is None:
+        trials = DEFAULT_TRIALS
+    return Budget(
+        trials=trials,
+        time_limit_s=time_limit_s,
+        rungs=rungs_for(max_epochs),
+        slots=min(slots, trials) if trials else slots,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=each,
+    )
+
+
+def resources_here() -> dict[str, float]:
+    """CPUs that this process may use and GPUs of this machine."""
+    return {"CPU": float(len(os.sched_getaffinity(0))), "GPU": float(_count_gpus())}
+
+
+def _count_gpus() -> int:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=30)
+    return listed.stdout.count("GPU ")
+
+
+def cache_side(configs: Sequence[TrialConfig]) -> int:
+    """Side of the store in px: the largest training size of the space with room to crop."""
+    return math.ceil(CACHE_MARGIN * max(config.image_size for config in configs))
+
+
+def make_plan(
+    task: str,
+    *,
+    space: str,
+    configs: Sequence[TrialConfig],
+    parameters: Mapping[str, str],
+    fixed: Mapping[str, Scalar],
+    budget: Budget,
+    images: Mapping[str, int],
+) -> Plan:
+    """The plan of a search whose space gave the sampled `configs`."""
+    side = cache_side(configs)
+    trials = budget.trials or DEFAULT_TRIALS
+    return Plan(
+        task=task,
+        space=space,
+        parameters={name: text for name, text in parameters.items() if name not in fixed},
+        fixed=fixed,
+        side=side,
+        budget=budget,
+        images=images,
+        seconds=_estimate(budget, images["train"], configs),
+        disk_bytes=sum(images.values()) * side**2 * 3 + trials * TRIAL_BYTES,
+    )
+
+
+def _estimate(budget: Budget, images: int, configs: Sequence[TrialConfig]) -> float | None:
+    if budget.trials is None or budget.gpus_per_trial:
+        return None
+    pixels = sum(config.image_size**2 for config in configs) / len(configs) * images
+    epoch = pixels / (PIXELS_PER_CORE_SECOND * budget.cpus_per_trial)
+    return budget.trials * (1 + epoch * expected_epochs(budget.rungs)) / budget.slots
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `90`, `90s`, `10m`, `2h`, `1d` or `1h30m`. Raises UsageError."""
+    units = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if not parts or "".join(a + b for a, b in parts) != text.strip():
+        raise UsageError(f"--time {text!r} is no duration.", fix="Write 90s, 10m, 2h or 1h30m.")
+    seconds = sum(float(number) * units[unit] for number, unit in parts)
+    if seconds <= 0:
+        raise UsageError("--time must be more than nothing.", fix="Write 90s, 10m, 2h or 1h30m.")
+    return seconds
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Scalar]:
+    """The `key=value` pairs of --set; numbers and true / false as such. Raises UsageError."""
+    parsed: dict[str, Scalar] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip() or not text.strip():
+            raise UsageError(f"--set {setting!r} is not key=value.", fix="For example: --set lr=0.001")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text.strip()
+        parsed[key.strip()] = value if isinstance(value, bool | int | float | str) else text.strip()
+    return parsed
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min`, `2 h 05 min`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+def parse_share(text: str) -> float | None:
+    """GPUs a trial: a number, or None for `auto`. Raises UsageError."""
+    if text == "auto":
+        return None
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < math.inf or (share > 1 and not share.is_integer()):
+        raise UsageError(f"--gpus-per-trial {text!r} is no share.", fix="Write auto, 0, 0.25, 1 or 2.")
+    return share

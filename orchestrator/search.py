@@ -1,0 +1,415 @@
+"""The whole job: check, prepare, search, ensemble, submission.
+
+python -m orchestrator.search TASK
+"""
+
+import contextlib
+import dataclasses
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator import cli, data, folders, plan, provenance
+from orchestrator.plan import Plan
+from trainables.config import Scalar, TrialConfig
+from trainables.errors import NoTrialSucceeded
+from trainables.task import Splits, Task, load_named, load_task
+
+if TYPE_CHECKING:
+    from orchestrator.conductor import Conductor
+    from orchestrator.ensemble import EnsembleResult
+    from orchestrator.journal import SearchRecord
+    from orchestrator.study import Study
+    from orchestrator.tracker import Tracker
+    from trainables.store import Store
+
+SAMPLED_CONFIGS = 60
+PROBED_PICTURES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the user asked of a search; None leaves the choice to the plan."""
+
+    data: Path | None = None
+    out: Path = cli.DEFAULT_OUT
+    space: str | None = None
+    trials: int | None = None
+    time_limit_s: float | None = None
+    max_epochs: int | None = None
+    gpus_per_trial: float | None = None
+    cpus_per_trial: int = 1
+    top_k: int = 5
+    seed: int = 0
+    address: str | None = None
+    settings: Mapping[str, Scalar] = field(default_factory=dict)
+    search_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A search that is planned and checked, with nothing spent and nothing written."""
+
+    task: Task
+    asked: Asked
+    root: Path
+    splits: Splits
+    space: str
+    study: Mapping[str, Any]
+    """Arguments of `Study`."""
+    configs: list[TrialConfig]
+    plan: Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """What a search leaves behind. `signal` is the number of the signal that ended it early, or None."""
+
+    folder: folders.SearchFolder
+    record: "SearchRecord"
+    ensemble: "EnsembleResult"
+    submission: Path | None
+    signal: int | None
+
+
+def prepare(task_name: str, asked: Asked, *, resources: Mapping[str, float]) -> Prepared:
+    """Read the data, sample the space, make the plan. Raises UsageError, DataError or RuleViolation."""
+    from orchestrator.study import sample_space
+
+    task = load_task(task_name)
+    space_name = asked.space or task.space
+    space = load_named("search_spaces", space_name, "space", "search space")
+    root, splits = data.read(task, asked.data)
+    settings = dict(asked.settings)
+    epochs = int(settings.pop("epochs", None) or asked.max_epochs or task.defaults["epochs"])
+    budget = plan.budget_for(
+        trials=asked.trials,
+        time_limit_s=asked.time_limit_s,
+        max_epochs=epochs,
+        cpus_per_trial=asked.cpus_per_trial,
+        gpus_per_trial=asked.gpus_per_trial,
+        resources=resources,
+    )
+    study = {
+        "space": space,
+        "seed": asked.seed,
+        "defaults": {**task.defaults, "epochs": epochs},
+        "fixed": settings,
+        "context": {
+            "device": "cuda" if budget.gpus_per_trial else "cpu",
+            "pixels": data.median_side(splits, count=PROBED_PICTURES),
+        },
+    }
+    configs, parameters = sample_space(task, count=SAMPLED_CONFIGS, **study)
+    planned = plan.make_plan(
+        task.name,
+        space=space_name,
+        configs=configs,
+        parameters=parameters,
+        fixed=settings,
+        budget=budget,
+        images={name: len(splits.part(name)) for name in ("train", "valid", "holdout", "test")},
+    )
+    return Prepared(
+        task=task,
+        asked=asked,
+        root=root,
+        splits=splits,
+        space=space_name,
+        study=study,
+        configs=configs,
+        plan=planned,
+    )
+
+
+def search(task_name: str, asked: Asked | None = None) -> SearchResult:
+    """Search, ensemble and write the submission; see `Asked` and `SearchResult`.
+
+    Raises OrchestratorError's subclasses; NoTrialSucceeded when there is nothing to ensemble.
+    """
+    from orchestrator import tune
+    from orchestrator.display import say
+    from orchestrator.tracker import Tracker
+
+    asked = asked or Asked()
+    started = time.monotonic()
+    here = plan.resources_here()
+    with contextlib.ExitStack() as stack:
+        if asked.address is not None:
+            here = stack.enter_context(tune.cluster(address=asked.address, cpus=0, gpus=0))
+        prepared = prepare(task_name, asked, resources=here)
+        store = _fill_store(prepared)
+        folder = folders.create(asked.out, task_name, asked.search_id)
+        if asked.address is None:
+            budget = prepared.plan.budget
+            cpus, gpus = budget.slots * budget.cpus_per_trial, int(here.get("GPU", 0))
+            stack.enter_context(tune.cluster(address=None, cpus=cpus, gpus=gpus))
+        tracker = Tracker(folder)
+        stack.callback(lambda: say(tracker.close()))
+        record, number = _run(prepared, store, folder, tracker, started=started)
+        return _conclude(prepared, folder, record, number)
+
+
+def _fill_store(prepared: Prepared) -> "Store":
+    """The decoded pictures, while the models of the space are built once to see that they can be."""
+    from orchestrator.display import say, store_progress
+    from orchestrator.preflight import check_models
+    from trainables import store
+
+    check_models(prepared.configs, prepared.task.kind)
+    for note in prepared.splits.notes:
+        say(note)
+    with store_progress() as progress:
+        filled = store.prepare(
+            prepared.task,
+            prepared.splits,
+            side=prepared.plan.side,
+            root=prepared.asked.out / "stores",
+            progress=progress,
+        )
+    for bad in filled.quarantined:
+        say(f"[yellow]Warning:[/] {bad.part} picture {bad.file} cannot be read: {bad.reason}")
+    return filled
+
+
+def _run(
+    prepared: Prepared, store: "Store", folder: folders.SearchFolder, tracker: "Tracker", *, started: float
+) -> tuple["SearchRecord", int | None]:
+    """Run the trials; the record, and the number of the signal that ended them early."""
+    from orchestrator import tune
+    from orchestrator.display import make_display
+    from orchestrator.journal import Journal, SearchRecord
+
+    asked = _asked_event(prepared, store, folder)
+    folder.asked.write_text(json.dumps(asked, indent=1))
+    journal = Journal(folder.journal)
+    record = SearchRecord(asked=journal.append("search", **asked))
+    folders.point_latest(folder)
+    budget = prepared.plan.budget
+    left = None if budget.time_limit_s is None else budget.time_limit_s - (time.monotonic() - started)
+    with contextlib.ExitStack() as stack:
+        stack.callback(journal.close)
+        tracker.start()
+        display = make_display(record, link=tracker.link)
+        display.start()
+        stack.callback(display.stop)
+        conductor = _conductor(prepared, journal, record, left=left, listen=display.event)
+        signals = stack.enter_context(_orderly_end(conductor, folder))
+        tune.run(
+            conductor,
+            tune.Workplace(
+                task=prepared.task.name,
+                store=store.folder,
+                folder=folder,
+                threads=budget.cpus_per_trial,
+                deadline=tune.seconds_from_now(left),
+            ),
+            cpus=budget.cpus_per_trial,
+            gpus=budget.gpus_per_trial,
+        )
+        conductor.note("finish", reason=conductor.stopped or "ended")
+    return record, next(iter(signals), None)
+
+
+def _conductor(
+    prepared: Prepared,
+    journal: Any,
+    record: "SearchRecord",
+    *,
+    left: float | None,
+    listen: Callable[..., None],
+) -> "Conductor":
+    from orchestrator.asha import Asha
+    from orchestrator.conductor import Conductor
+    from orchestrator.study import Study
+
+    budget = prepared.plan.budget
+    study: Study = Study(direction=prepared.task.metric.direction, **prepared.study)
+    return Conductor(
+        study=study,
+        asha=Asha(budget.rungs),
+        metric=prepared.task.metric,
+        journal=journal,
+        record=record,
+        slots=budget.slots,
+        trials=budget.trials,
+        deadline=float("inf") if left is None else time.monotonic() + left,
+        listen=listen,
+    )
+
+
+def _asked_event(prepared: Prepared, store: "Store", folder: folders.SearchFolder) -> dict[str, Any]:
+    task, budget, rungs = prepared.task, prepared.plan.budget, prepared.plan.budget.rungs
+    return {
+        "task": task.name,
+        "search_id": folder.search_id,
+        "direction": task.metric.direction,
+        "metric": task.metric.name,
+        "seed": prepared.asked.seed,
+        "trials": budget.trials,
+        "time_limit_s": budget.time_limit_s,
+        "max_epochs": rungs.max_epochs,
+        "grace_period": rungs.grace_period,
+        "reduction_factor": rungs.reduction_factor,
+        "slots": budget.slots,
+        "cpus_per_trial": budget.cpus_per_trial,
+        "gpus_per_trial": budget.gpus_per_trial,
+        "space": prepared.space,
+        "fixed": dict(prepared.asked.settings),
+        "data": str(prepared.root),
+        "store": str(store.folder),
+        "fingerprint": store.fingerprint,
+        "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+        "host": provenance.host(),
+        "command": provenance.command(),
+    }
+
+
+@contextlib.contextmanager
+def _orderly_end(conductor: "Conductor", folder: folders.SearchFolder) -> Iterator[list[int]]:
+    """The first SIGINT, SIGTERM or SIGHUP ends the search in order, the second at once.
+
+    Yields the list that the signals' numbers are put in.
+    """
+    seen: list[int] = []
+
+    def end(number: int, _: FrameType | None) -> None:
+        if seen:
+            raise KeyboardInterrupt(128 + number)
+        seen.append(number)
+        conductor.stop(f"interrupted by {signal.Signals(number).name}")
+        folder.stop.touch()
+
+    before = {name: signal.signal(name, end) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield seen
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def _conclude(
+    prepared: Prepared, folder: folders.SearchFolder, record: "SearchRecord", number: int | None
+) -> SearchResult:
+    """Leaderboard, ensemble and submission of what the trials left on disk."""
+    from orchestrator import leaderboard
+    from orchestrator.ensemble import ensemble
+    from orchestrator.submit import submit
+
+    leaderboard.write(record, folder.leaderboard)
+    if not record.ranked():
+        reasons = [trial.reason for trial in record.trials.values() if trial.reason]
+        first = reasons[0] if reasons else (record.finished or "no trial was started")
+        raise NoTrialSucceeded(
+            f"No trial of {folder.search_id} succeeded. The first error: {first}",
+            fix=f"Logs of the trials: {folder.path / 'trials'}",
+        )
+    result = ensemble(folder, task=prepared.task, k=prepared.asked.top_k)
+    submission = submit(folder, task=prepared.task) if prepared.splits.test else None
+    return SearchResult(folder=folder, record=record, ensemble=result, submission=submission, signal=number)
+
+
+def main(
+    task: cli.TaskName,
+    data: Annotated[Path | None, typer.Option(help="Folder of the data; data/TASK by default.")] = None,
+    out: cli.Out = cli.DEFAULT_OUT,
+    space: Annotated[str | None, typer.Option(help="A space of search_spaces.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="At most so many trials.")] = None,
+    time_limit: Annotated[str | None, typer.Option("--time", help="For example 10m or 2h.")] = None,
+    max_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of a trial that is not stopped.")
+    ] = None,
+    gpus_per_trial: Annotated[str, typer.Option(help="auto, or a share such as 0.5.")] = "auto",
+    cpus_per_trial: Annotated[int, typer.Option(min=1, help="Cores of a trial.")] = 1,
+    top_k: Annotated[int, typer.Option("-k", min=1, help="Members of the ensemble.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster, or auto.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Fix a parameter: key=value.")] = None,
+    search_id: Annotated[str | None, typer.Option("--id", help="Name of this search.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and end.")] = False,
+    as_json: cli.Json = False,
+    debug: cli.Debug = False,
+) -> None:
+    """Search models for a task, ensemble the best and write the submission."""
+    asked = Asked(
+        data=data,
+        out=out,
+        space=space,
+        trials=trials,
+        time_limit_s=None if time_limit is None else plan.parse_duration(time_limit),
+        max_epochs=max_epochs,
+        gpus_per_trial=plan.parse_share(gpus_per_trial),
+        cpus_per_trial=cpus_per_trial,
+        top_k=top_k,
+        seed=seed,
+        address=address,
+        settings=plan.parse_settings(settings or []),
+        search_id=search_id,
+    )
+    if dry_run:
+        return show_plan(prepare(task, asked, resources=plan.resources_here()).plan, as_json=as_json)
+    result = search(task, asked)
+    show_result(result, load_task(task), as_json=as_json)
+    if result.signal is not None:
+        raise SystemExit(128 + result.signal)
+
+
+def show_plan(planned: Plan, *, as_json: bool) -> None:
+    """Print the plan on stdout."""
+    if as_json:
+        return print(json.dumps(dataclasses.asdict(planned)))
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, text in planned.rows():
+        grid.add_row(name, text)
+    Console(highlight=False).print(f"Plan of a search for {planned.task}; nothing was run.", grid)
+    return None
+
+
+def show_result(result: SearchResult, task: Task, *, as_json: bool) -> None:
+    """Print the leaderboard, the ensemble table and the paths on stdout."""
+    from rich.console import Console
+
+    from orchestrator import ensemble, leaderboard
+
+    paths = {
+        "leaderboard": str(result.folder.leaderboard),
+        "ensemble": str(result.folder.ensemble),
+        "submission": str(result.submission) if result.submission else None,
+    }
+    if as_json:
+        counts = {state: result.record.count(state) for state in ("COMPLETE", "PRUNED", "FAIL")}
+        print(
+            json.dumps({**ensemble.to_json(result.ensemble, result.folder), "trials": counts, "paths": paths})
+        )
+        return
+    console = Console(highlight=False)
+    console.print(leaderboard.table(result.record, width=console.width))
+    console.print()
+    ensemble.show(result.ensemble, task)
+    console.print()
+    for name, path in paths.items():
+        if path:
+            print(f"{name:12} {path}")
+
+
+EXAMPLES = (
+    "python -m orchestrator.search digits  |  "
+    "python -m orchestrator.search food11 --data ~/food11 --time 2h  |  "
+    "python -m orchestrator.search food11 --set optimizer=sgd --dry-run"
+)
+
+if __name__ == "__main__":
+    cli.run_command(main, examples=EXAMPLES)

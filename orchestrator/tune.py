@@ -1,0 +1,205 @@
+"""Ray Tune around the conductor: it owns nodes, resources and scheduling, and decides nothing."""
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.update(
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_AIR_NEW_OUTPUT="0",
+    RAY_DEDUP_LOGS="0",
+    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
+    TUNE_DISABLE_SIGINT_HANDLER="1",
+    TUNE_GLOBAL_CHECKPOINT_S="3600",
+    TUNE_PRINT_ALL_TRIAL_ERRORS="0",
+    TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S="0",
+)
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+from ray import tune
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from orchestrator.conductor import Conductor
+from orchestrator.folders import SearchFolder
+from orchestrator.slot import Assignment, Slot
+from trainables.errors import OrchestratorError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workplace:
+    """What every trial of a search shares: see `Assignment`."""
+
+    task: str
+    store: Path
+    folder: SearchFolder
+    threads: int
+    deadline: float
+
+    def assign(self, trial_id: str, params: dict[str, Any]) -> Assignment:
+        return Assignment(
+            task=self.task,
+            store=str(self.store),
+            folder=str(self.folder.trial(trial_id)),
+            params=params,
+            threads=self.threads,
+            deadline=self.deadline,
+            stop_file=str(self.folder.stop),
+        )
+
+
+class TrialActor(tune.Trainable):
+    """One slot of the cluster: an actor that outlives its trials."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._slot = Slot()
+        self._slot.start(Assignment(**config["assignment"]))
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._slot.start(Assignment(**new_config["assignment"]))
+        return True
+
+    def step(self) -> dict[str, Any]:
+        outcome, body = self._slot.next()
+        return {"outcome": outcome, **body}
+
+    def cleanup(self) -> None:
+        self._slot.finish()
+
+
+class ConductedSearcher(Searcher):
+    """Hands the conductor's trials to Tune. Its pickled form is empty: the journal is the state."""
+
+    def __init__(self, conductor: Conductor, workplace: Workplace) -> None:
+        super().__init__(metric="valid_metric", mode="max")
+        self._conductor = conductor
+        self._workplace = workplace
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self._conductor.over:
+            return str(Searcher.FINISHED)
+        request = self._conductor.suggest()
+        if request is None:
+            return None
+        assignment = self._workplace.assign(request.trial_id, dict(request.params))
+        return {"trial_id": request.trial_id, "assignment": asdict(assignment)}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """The scheduler has told the conductor already."""
+
+    def save(self, checkpoint_path: str) -> None:
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise OrchestratorError("A search is resumed from its journal.")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class ConductedScheduler(TrialScheduler):
+    """Passes every message of a trial to the conductor and its answer back to Tune."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        super().__init__()
+        self._conductor = conductor
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Nothing to decide before the first report."""
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        self._conductor.end(_id(trial), "FAIL", "the slot's actor died; see its log under Ray's session")
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        outcome = result["outcome"]
+        if outcome == "report" and not self._conductor.report(_id(trial), result):
+            return str(TrialScheduler.CONTINUE)
+        if outcome == "failed":
+            self._conductor.end(_id(trial), "FAIL", result["reason"])
+        elif outcome == "done":
+            self._conductor.interrupt(_id(trial), result["why"])
+        return str(TrialScheduler.STOP)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Every end comes through `on_trial_result`."""
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        self._conductor.interrupt(_id(trial), "removed before it began")
+
+    def choose_trial_to_run(self, tune_controller: Any, **_: Any) -> Any:
+        for trial in tune_controller.get_live_trials():
+            if trial.status == "PENDING":
+                return trial
+        return None
+
+    def debug_string(self) -> str:
+        return "conducted"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _id(trial: Any) -> str:
+    return str(trial.config["trial_id"])
+
+
+@contextlib.contextmanager
+def cluster(*, address: str | None, cpus: int, gpus: int) -> Iterator[dict[str, float]]:
+    """A running Ray, local unless `address` is given; yields its resources ("CPU", "GPU").
+
+    Raises OrchestratorError when no Ray answers at the address.
+    """
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        if address is None:
+            ray.init(num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
+        else:
+            ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise OrchestratorError(
+            f"No Ray to run on: {error}", fix="Start one (`ray up cluster.yaml`), or leave --address out."
+        ) from error
+    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield {k: float(v) for k, v in ray.cluster_resources().items()}
+    finally:
+        ray.shutdown()
+
+
+def run(conductor: Conductor, workplace: Workplace, *, cpus: int, gpus: float) -> None:
+    """Run trials of `cpus` and `gpus` each until the conductor has had enough. Needs `cluster`."""
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(conductor.slots)
+    tuner = tune.Tuner(
+        tune.with_resources(TrialActor, {"cpu": cpus, "gpu": gpus}),
+        tune_config=tune.TuneConfig(
+            num_samples=-1,
+            search_alg=ConductedSearcher(conductor, workplace),
+            scheduler=ConductedScheduler(conductor),
+            reuse_actors=True,
+            trial_name_creator=_id,
+            trial_dirname_creator=_id,
+        ),
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=str(workplace.folder.path),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=0),
+            # a trial keeps its own best epoch; asked to save at its end, an actor would fail and be lost
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
+        ),
+    )
+    tuner.fit()
+
+
+def seconds_from_now(limit: float | None) -> float:
+    """The wall time `limit` seconds from now, for trials on any host of the cluster."""
+    return time.time() + limit if limit is not None else float("inf")
