@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import partial
 
 
 class OrchestratorError(Exception):
@@ -13,6 +14,10 @@ class OrchestratorError(Exception):
         super().__init__(what, fix)
         self.what = what
         self.fix = fix
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors cross processes, and the keyword with them."""
+        return partial(type(self), fix=self.fix), (self.what,)
 
     def __str__(self) -> str:
         return f"{self.what}\n{self.fix}" if self.fix else self.what

@@ -46,7 +46,7 @@ class Dense:
     def load(path: Path) -> "Dense":
         """Read what `save` wrote; raises DataError on a file that is missing, cut or not ours."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 ids = tuple(str(i) for i in file["ids"])
                 fields = {
                     k.removeprefix("logits/"): file[k].astype(np.float32) for k in file.files if k != "ids"

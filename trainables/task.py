@@ -125,7 +125,9 @@ class Kind(Protocol):
 class Answer(Protocol):
     """The file that is handed in."""
 
-    filename: str
+    @property
+    def filename(self) -> str:
+        """Its name."""
 
     def write(self, predictions: "Dense", path: Path) -> None:
         """Write the answer atomically, one row a test image in the organisers' order."""

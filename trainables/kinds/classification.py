@@ -1,0 +1,47 @@
+"""Classification with one or more heads: each asks one question of the image."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trainables.predictions import Dense
+from trainables.task import Head
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainables.config import TrialConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classification:
+    """The heads' logits stand side by side in the model's output, in the heads' order."""
+
+    heads: tuple[Head, ...]
+
+    @property
+    def num_outputs(self) -> int:
+        return sum(head.num_classes for head in self.heads)
+
+    def loss(self, outputs: "torch.Tensor", targets: "torch.Tensor", config: "TrialConfig") -> "torch.Tensor":
+        """Mean over the heads, by their weights, of the cross entropy with label smoothing; a scalar.
+
+        `outputs` [B, num_outputs], `targets` int64 [B, heads]. Taken in float32 whatever the autocast.
+        """
+        from torch import stack
+        from torch.nn.functional import cross_entropy
+
+        losses = [
+            head.weight * cross_entropy(logits.float(), targets[:, i], label_smoothing=config.label_smoothing)
+            for i, (head, logits) in enumerate(self._split(outputs))
+        ]
+        return stack(losses).sum() / sum(head.weight for head in self.heads)
+
+    def predict(self, ids: Sequence[str], outputs: "torch.Tensor") -> Dense:
+        """Outputs [N, num_outputs] as float32 logits, one field a head."""
+        fields = {head.name: logits.detach().float().cpu().numpy() for head, logits in self._split(outputs)}
+        return Dense(ids=tuple(ids), fields=fields)
+
+    def _split(self, outputs: "torch.Tensor") -> Iterator[tuple[Head, "torch.Tensor"]]:
+        widths = [head.num_classes for head in self.heads]
+        return zip(self.heads, outputs.split(widths, dim=1), strict=True)

@@ -1,0 +1,185 @@
+"""The files that are handed in: written atomically, and checked as the organisers' own reader would."""
+
+import codecs
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainables.errors import DataError, InvalidSubmission
+from trainables.task import Head
+
+if TYPE_CHECKING:
+    from trainables.predictions import Dense
+
+Row = tuple[int, list[str]]
+"""A row and the line of the file that it ends on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvAnswer:
+    """A header and a row an image: its id and the most likely class of `head`, as the head spells it."""
+
+    head: Head
+    columns: tuple[str, str] = ("Id", "Category")
+    filename: str = "submission.csv"
+
+    def write(self, predictions: "Dense", path: Path) -> None:
+        """Write the rows in the predictions' order. Raises DataError when the file cannot be written."""
+        from trainables import atomic
+
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        best = predictions.fields[self.head.name].argmax(1)
+        writer.writerows((id, self.head.classes[k]) for id, k in zip(predictions.ids, best, strict=True))
+        with atomic.disk_errors("The submission", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic.write(path, text.getvalue().encode())
+
+    def check(self, path: Path, ids: Sequence[str]) -> None:
+        """Raise InvalidSubmission with the first fault and its line unless `path` answers `ids` in order."""
+        data = _read(path)
+        if data.startswith(codecs.BOM_UTF8):
+            raise _invalid(path, 1, "a byte order mark before the header", "Save as UTF-8 without BOM.")
+        header, *rows = _rows(path, data)
+        self._check_header(path, header[1], ids)
+        for line, row in rows:
+            self._check_row(path, line, row)
+        _check_ids(path, [(line, row[0]) for line, row in rows], ids)
+
+    def _check_header(self, path: Path, header: Sequence[str], ids: Sequence[str]) -> None:
+        if tuple(header) == self.columns:
+            return
+        wanted = ",".join(self.columns)
+        if sorted(header) == sorted(self.columns):
+            raise _invalid(path, 1, "the columns are swapped", f"The header is {wanted!r}.")
+        if len(header) == 1 and any(separator in header[0] for separator in ";\t|"):
+            raise _invalid(
+                path, 1, f"no comma in the header {header[0]!r}", "Separate the columns by commas."
+            )
+        if header and header[0] in ids:
+            raise _invalid(path, 1, "the header is missing", f"Begin with the line {wanted!r}.")
+        raise _invalid(path, 1, f"wrong header {','.join(header)!r}", f"The header is {wanted!r}.")
+
+    def _check_row(self, path: Path, line: int, row: Sequence[str]) -> None:
+        if not row:
+            raise _invalid(path, line, "an empty line", "Take it out.")
+        if len(row) != len(self.columns):
+            count = f"{len(row)} columns instead of {len(self.columns)}"
+            raise _invalid(path, line, count, f"Each row is {','.join(self.columns)}.")
+        label, classes = row[1], self.head.classes
+        if label in classes:
+            return
+        known = f"Known labels: {', '.join(classes[:20])}{', ...' if len(classes) > 20 else ''}."
+        if not label.strip():
+            raise _invalid(path, line, f"no label for {row[0]!r}", known)
+        if label.strip() in classes:
+            raise _invalid(path, line, f"spaces around the label {label!r}", "Take the spaces out.")
+        if _without_fraction(label) in classes:
+            whole = _without_fraction(label)
+            raise _invalid(path, line, f"the label {label!r} is written as a float", f"Write {whole!r}.")
+        raise _invalid(path, line, f"unknown label {label!r}", known)
+
+
+def organisers_order(sample: Path | None, ids: Sequence[str]) -> tuple[str, ...]:
+    """The test ids in the order of the organisers' sample submission; as given where there is none.
+
+    Raises DataError when the sample is broken or names other images than the test part holds.
+    """
+    if sample is None:
+        return tuple(ids)
+    try:
+        rows = _rows(sample, _read(sample))[1:]
+    except InvalidSubmission as error:
+        raise DataError(f"The sample submission is broken. {error.what}", fix=_AGAIN) from error
+    order = tuple(row[0] for _, row in rows if row)
+    listed, present = set(order), set(ids)
+    if len(order) != len(listed):
+        raise DataError(f"{sample}: {len(order) - len(listed)} ids stand there twice.", fix=_AGAIN)
+    for these, what in (
+        (listed - present, "ids of the sample submission have no test picture"),
+        (present - listed, "test pictures are not in the sample submission"),
+    ):
+        if these:
+            raise DataError(f"{sample}: {len(these)} {what} (first: {min(these)!r}).", fix=_AGAIN)
+    return order
+
+
+_AGAIN = "Fetch the data again, or take the sample submission out of the data folder."
+
+
+def _read(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InvalidSubmission(f"{path} does not exist.", fix="Give the path of a submission.") from None
+    except OSError as error:
+        raise InvalidSubmission(f"{path} cannot be read: {error.strerror}.") from error
+    if not data.strip():
+        raise InvalidSubmission(f"{path} is empty.", fix="Write the submission again.")
+    return data
+
+
+def _rows(path: Path, data: bytes) -> list[Row]:
+    """Every row of a CSV file, a byte order mark left out. Raises InvalidSubmission when it is none."""
+    try:
+        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+        return [(reader.line_num, row) for row in reader]
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _invalid(path, line, "bytes that are not UTF-8", "Save the file as UTF-8.") from error
+    except csv.Error as error:
+        raise _invalid(path, reader.line_num, f"broken CSV ({error})", "Write the file again.") from error
+
+
+def _check_ids(path: Path, rows: Sequence[tuple[int, str]], ids: Sequence[str]) -> None:
+    """Raise InvalidSubmission unless the rows' ids are `ids`, each once, in their order."""
+    wanted = set(ids)
+    line_of: dict[str, int] = {}
+    for line, id in rows:
+        if id in line_of:
+            raise _invalid(
+                path, line, f"the id {id!r} stands in line {line_of[id]} already", "One row an image."
+            )
+        if id not in wanted:
+            raise _unexpected(path, line, id, ids)
+        line_of[id] = line
+    missing = [id for id in ids if id not in line_of]
+    if missing:
+        raise InvalidSubmission(
+            f"{path}: {len(rows)} rows for {len(ids)} test images; the id {missing[0]!r} is missing"
+            + (f", and {len(missing) - 1} more." if len(missing) > 1 else "."),
+            fix="Write one row for each test image.",
+        )
+    for (line, id), expected in zip(rows, ids, strict=True):
+        if id != expected:
+            what = f"wrong order: the id {id!r} where {expected!r} is due"
+            raise _invalid(
+                path, line, what, "Keep the order of the organisers' sample, or of the file names."
+            )
+
+
+def _unexpected(path: Path, line: int, id: str, ids: Sequence[str]) -> InvalidSubmission:
+    if not id.strip():
+        return _invalid(path, line, "no id", "Each row begins with the id of a test image.")
+    if id.strip() in ids:
+        return _invalid(path, line, f"spaces around the id {id!r}", "Take the spaces out.")
+    by_number = {wanted.lstrip("0"): wanted for wanted in ids}
+    near = by_number.get(_without_fraction(id).lstrip("0"))
+    if near:
+        what = f"the id {id!r} should read {near!r}: leading zeros belong to it"
+        return _invalid(path, line, what, "Read and write ids as text, not as numbers.")
+    return _invalid(path, line, f"no test image has the id {id!r}", f"Ids look like {ids[0]!r}.")
+
+
+def _without_fraction(number: str) -> str:
+    """ "3.0" as "3"; anything else as it is."""
+    whole, dot, fraction = number.strip().partition(".")
+    return whole if dot and not fraction.strip("0") else number
+
+
+def _invalid(path: Path, line: int, what: str, fix: str) -> InvalidSubmission:
+    return InvalidSubmission(f"{path}, line {line}: {what}.", fix=fix)
