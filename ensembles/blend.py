@@ -1,0 +1,166 @@
+"""Merge the predictions of several models under weights."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any, Literal
+
+import numpy as np
+
+from trainables.errors import DataError
+from trainables.predictions import Dense
+
+Rule = Literal["vote", "logit", "prob"]
+FLOOR = np.float32(1e-30)
+"""Smallest probability, so that every logarithm is finite."""
+
+
+@dataclass(frozen=True)
+class Blend:
+    """How members are merged: a rule, and a weight a member in the members' order.
+
+    Weights count relative to their sum: (1, 1) and (0.5, 0.5) are the same blend.
+
+    - `vote`: each member votes for its most likely class; the larger summed probability breaks a tie.
+    - `prob`: mean of the probabilities.
+    - `logit`: mean of the logits, that is the geometric mean of the probabilities. A member's logits
+      count as large as they are: one trained to logits ten times those of another outweighs it ten to
+      one under equal weights, so this rule suits members that were trained alike.
+    """
+
+    rule: Rule
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        weights = np.asarray(self.weights, dtype=np.float64)
+        if weights.ndim != 1 or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+            raise ValueError(f"Weights must be finite, not negative and not all zero: {self.weights}.")
+
+    @property
+    def used(self) -> tuple[int, ...]:
+        """Indices of the members that count."""
+        return tuple(i for i, weight in enumerate(self.weights) if weight > 0)
+
+    def normalised(self) -> "Blend":
+        """The same blend with weights that sum to one."""
+        total = sum(self.weights)
+        return Blend(self.rule, tuple(weight / total for weight in self.weights))
+
+
+def blend(members: Sequence[Any], how: Blend) -> Any:
+    """One prediction from those of several models, of the members' own type.
+
+    Members must answer the same ids and heads in the same order (see `align`). A blend of `Dense` holds
+    log-probabilities [N, classes] a head, whatever the rule. Raises ValueError unless there is a weight
+    a member.
+    """
+    if len(members) != len(how.weights):
+        raise ValueError(f"{len(members)} members, {len(how.weights)} weights.")
+    return _merge(members[0], [members[i] for i in how.used], how)
+
+
+@singledispatch
+def _merge(first: object, _members: Sequence[Any], _how: Blend) -> Any:
+    """Merge the used members, all of the type of `first`."""
+    raise TypeError(f"No rule merges {type(first).__name__}.")
+
+
+@_merge.register
+def _(first: Dense, members: Sequence[Dense], how: Blend) -> Dense:
+    weights = [how.weights[i] for i in how.used]
+    merge = {"vote": _vote, "logit": _mean_logit, "prob": _mean_probability}[how.rule]
+    return Dense(
+        ids=first.ids,
+        fields={head: merge([m.fields[head] for m in members], weights) for head in first.fields},
+    )
+
+
+def align(members: Sequence[Dense], ids: Sequence[str]) -> list[Dense]:
+    """The members with their rows in the order of `ids`.
+
+    Raises DataError when one answers other ids, or when their heads or numbers of classes differ.
+    """
+    order = tuple(ids)
+    return [_aligned(member, order, shape=_shape(members[0])) for member in members]
+
+
+def _aligned(member: Dense, ids: tuple[str, ...], shape: dict[str, int]) -> Dense:
+    if _shape(member) != shape:
+        raise DataError(f"Members answer differently: {_shape(member)} and {shape} classes.")
+    if member.ids == ids:
+        return member
+    row = {name: i for i, name in enumerate(member.ids)}
+    odd = sorted(set(ids) ^ row.keys())
+    if odd or len(row) != len(member.ids) or len(ids) != len(row):
+        raise DataError(
+            f"Members answer different images: {len(member.ids)} and {len(ids)}"
+            + (f", for example {odd[0]!r} only once." if odd else ", some of them twice."),
+            fix="Ensemble trials of one search, on one state of the data.",
+        )
+    return member.take([row[name] for name in ids])
+
+
+def _shape(member: Dense) -> dict[str, int]:
+    return {head: values.shape[1] for head, values in member.fields.items()}
+
+
+def tied_votes(members: Sequence[Dense], how: Blend) -> int:
+    """Number of images on which the vote was a tie, in at least one head, and probability decided."""
+    weights = [how.weights[i] for i in how.used]
+    tied = np.zeros(len(members[0]), dtype=bool)
+    for head in members[0].fields:
+        _, leads = _votes([members[i].fields[head] for i in how.used], weights)
+        tied |= leads.sum(1) > 1
+    return int(tied.sum())
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities float32 [N, classes] of logits, none of them zero."""
+    values: np.ndarray = np.exp(logits - logits.max(1, keepdims=True), dtype=np.float32)
+    values /= values.sum(1, keepdims=True)
+    np.maximum(values, FLOOR, out=values)
+    return values
+
+
+def weighted_mean(arrays: Iterable[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+    """The mean of arrays of one shape, under weights that count relative to their sum."""
+    total = sum(weights)
+    merged: np.ndarray | None = None
+    for array, weight in zip(arrays, weights, strict=True):
+        part = array * np.float32(weight / total)
+        merged = part if merged is None else np.add(merged, part, out=merged)
+    assert merged is not None
+    return merged
+
+
+def _mean_probability(logits: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+    mean = weighted_mean(map(softmax, logits), weights)
+    np.log(mean, out=mean)
+    return mean
+
+
+def _mean_logit(logits: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+    mean = weighted_mean(logits, weights)
+    mean -= mean.max(1, keepdims=True)
+    mean -= np.log(np.exp(mean).sum(1, keepdims=True))
+    return mean
+
+
+def _vote(logits: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+    """The votes with less than the leader's lead of mean probability on top: it orders equals only."""
+    votes, leads = _votes(logits, weights)
+    lead = votes.max(1, keepdims=True) - np.where(leads, 0.0, votes).max(1, keepdims=True)
+    shares = votes + 0.5 * lead * weighted_mean(map(softmax, logits), weights)
+    logarithms: np.ndarray = np.log(shares / shares.sum(1, keepdims=True)).astype(np.float32)
+    return logarithms
+
+
+def _votes(logits: Sequence[np.ndarray], weights: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Votes float64 [N, classes] in shares of all, and which classes lead, bool [N, classes]."""
+    votes = np.zeros(logits[0].shape)
+    rows = np.arange(len(votes))
+    for values, weight in zip(logits, weights, strict=True):
+        votes[rows, values.argmax(1)] += weight / sum(weights)
+    most = votes.max(1, keepdims=True)
+    leads = votes >= most - 1e-9
+    return np.where(leads, most, votes), leads

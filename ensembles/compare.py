@@ -1,0 +1,205 @@
+"""The methods side by side, each scored on images that it was not fitted to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ensembles.blend import Blend, Rule, blend, tied_votes
+from ensembles.methods import TIE, Method, load_method
+from ensembles.utility import ValidationUtility, log_loss
+from trainables.errors import DataError
+from trainables.predictions import Dense
+from trainables.task import Metric
+
+FOLDS = 5
+RESAMPLES = 200
+"""Of the images, in the bootstrap of the holdout: its standard error is then known to about 5 %."""
+Z95 = 1.96
+"""Standard errors to either side in an interval that covers 95 %."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What every member answers on one part, rows aligned; `targets` int64 [N, heads] where known."""
+
+    members: tuple[Dense, ...]
+    targets: np.ndarray | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """A method's blend of trials and its scores."""
+
+    method: str
+    rule: Rule
+    trial_ids: tuple[str, ...]
+    """The trials that count, best first."""
+    weights: tuple[float, ...]
+    """A weight a trial; they sum to one."""
+    valid_value: float
+    """Cross-fitted: weights chosen on four fifths of the validation images, scored on the other, in turn."""
+    log_loss: float
+    """Of the cross-fitted predictions; it decides between equal scores."""
+    fitted_value: float
+    """On the validation images that the weights were chosen on: flattering for a fitted method."""
+    holdout_value: float | None = None
+    """On images that chose nothing; None where there is no holdout."""
+    holdout_error: float | None = None
+    """Half the width of the 95 % interval of `holdout_value`, by bootstrap over the images."""
+    gain: float | None = None
+    """How much better than the best single trial on the holdout; greater is better in either direction."""
+    tie: bool | None = None
+    """Whether `gain` is inside its 95 % interval around zero, by paired bootstrap."""
+    test_value: float | None = None
+    """None where the organisers keep the answers."""
+    ties: Mapping[str, int] = field(default_factory=dict)
+    """Images of each part on which votes were tied and probability decided; empty for other rules."""
+
+    @property
+    def blend(self) -> Blend:
+        """The blend of the members `trial_ids`."""
+        return Blend(self.rule, self.weights)
+
+
+def compare(
+    parts: Mapping[str, Answers], *, trial_ids: Sequence[str], metric: Metric, methods: Sequence[str]
+) -> list[Ensemble]:
+    """One ensemble a method, in the order given.
+
+    `parts` has `valid`, and where there are any `holdout` and `test`; members come best first, as
+    `trial_ids` do. Raises DataError when fewer than two validation images have answers, UsageError for an
+    unknown method.
+    """
+    valid = parts["valid"]
+    if valid.targets is None or len(valid.targets) < 2:
+        raise DataError("Fewer than two validation images have answers, so no method can be judged.")
+    utility = ValidationUtility(valid.members, valid.targets, metric)
+    folds = _folds(valid, valid.targets, metric)
+    holdout = _Holdout(parts.get("holdout"), metric)
+    ensembles = []
+    for name in methods:
+        how = load_method(name)(len(trial_ids), utility).normalised()
+        ensembles.append(
+            Ensemble(
+                method=name,
+                rule=how.rule,
+                trial_ids=tuple(trial_ids[i] for i in how.used),
+                weights=tuple(how.weights[i] for i in how.used),
+                fitted_value=metric.fn(blend(valid.members, how), valid.targets),
+                test_value=_value(parts.get("test"), how, metric),
+                ties=_ties(parts, how) if how.rule == "vote" else {},
+                **_cross_fitted_scores(load_method(name), folds, metric),
+                **holdout.scores(how),
+            )
+        )
+    return ensembles
+
+
+def choose(ensembles: Sequence[Ensemble], metric: Metric) -> Ensemble:
+    """The best by cross-fitted score; of equals the one of lower log loss, of these the simplest."""
+    best = max(metric.utility(e.valid_value) for e in ensembles)
+    equals = [e for e in ensembles if metric.utility(e.valid_value) >= best - TIE]
+    lowest = min(e.log_loss for e in equals)
+    return next(e for e in equals if e.log_loss <= lowest + TIE)
+
+
+def stratified_folds(targets: np.ndarray, folds: int) -> list[np.ndarray]:
+    """Rows of each fold, every class dealt out evenly; `targets` is int64 [N, heads]. Always the same."""
+    order = np.lexsort(targets.T[::-1])
+    return [np.sort(order[i::folds]) for i in range(min(folds, len(order)))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fold:
+    """One fold: its own images, and the members' utility on all others."""
+
+    members: tuple[Dense, ...]
+    targets: np.ndarray
+    others: ValidationUtility
+
+    def blended(self, method: Method) -> Dense:
+        """The fold's images under weights chosen on the others, where the best member may be another."""
+        ranked = self.others.ranked()
+
+        def unranked(how: Blend) -> Blend:
+            weights = dict(zip(ranked, how.weights, strict=True))
+            return Blend(how.rule, tuple(weights[i] for i in range(len(ranked))))
+
+        how = method(len(ranked), lambda how: self.others(unranked(how)))
+        merged: Dense = blend(self.members, unranked(how))
+        return merged
+
+
+def _folds(valid: Answers, targets: np.ndarray, metric: Metric) -> list[_Fold]:
+    folds = []
+    for rows in stratified_folds(targets, FOLDS):
+        others = np.setdiff1d(np.arange(len(targets)), rows)
+        utility = ValidationUtility([m.take(others) for m in valid.members], targets[others], metric)
+        members = tuple(m.take(rows) for m in valid.members)
+        folds.append(_Fold(members=members, targets=targets[rows], others=utility))
+    return folds
+
+
+def _cross_fitted_scores(method: Method, folds: Sequence[_Fold], metric: Metric) -> dict[str, Any]:
+    parts = [fold.blended(method) for fold in folds]
+    merged = Dense(
+        ids=tuple(name for part in parts for name in part.ids),
+        fields={head: np.concatenate([part.fields[head] for part in parts]) for head in parts[0].fields},
+    )
+    targets = np.concatenate([fold.targets for fold in folds])
+    return {"valid_value": metric.fn(merged, targets), "log_loss": log_loss(merged, targets)}
+
+
+class _Holdout:
+    """Scores on the holdout, and how sure they are: every blend on the same resampled images."""
+
+    def __init__(self, answers: Answers | None, metric: Metric) -> None:
+        self._metric = metric
+        self._answers = answers
+        if answers is None or answers.targets is None or not len(answers.targets):
+            self._answers = None
+            return
+        size = len(answers.targets)
+        self._draws = np.random.default_rng(0).integers(0, size, size=(RESAMPLES, size))
+        self._single, self._single_resampled = self._evaluate(answers.members[0], answers.targets)
+
+    def _evaluate(self, predictions: Dense, targets: np.ndarray) -> tuple[float, np.ndarray]:
+        fn = self._metric.fn
+        resampled = [fn(predictions.take(rows), targets[rows]) for rows in self._draws]
+        return fn(predictions, targets), np.array(resampled)
+
+    def scores(self, how: Blend) -> dict[str, Any]:
+        """The fields of `Ensemble` that speak of the holdout."""
+        if self._answers is None or self._answers.targets is None:
+            return {}
+        targets = self._answers.targets
+        value, resampled = self._evaluate(blend(self._answers.members, how), targets)
+        gain = self._metric.utility(value) - self._metric.utility(self._single)
+        spread = float(np.std(resampled - self._single_resampled, ddof=1))
+        return {
+            "holdout_value": value,
+            "holdout_error": _half_width(resampled, len(targets)),
+            "gain": gain,
+            "tie": abs(gain) <= Z95 * spread,
+        }
+
+
+def _half_width(resampled: np.ndarray, images: int) -> float:
+    """Half of the 95 % interval. Where no resample differs, as when all images are right, 3 / images.
+
+    The latter is the rule of three: 0 faults among n images leave a rate of 3 / n possible.
+    """
+    spread = float(np.std(resampled, ddof=1))
+    return Z95 * spread if spread > 0 else min(3.0 / images, 1.0)
+
+
+def _value(answers: Answers | None, how: Blend, metric: Metric) -> float | None:
+    if answers is None or answers.targets is None or not len(answers.targets):
+        return None
+    return metric.fn(blend(answers.members, how), answers.targets)
+
+
+def _ties(parts: Mapping[str, Answers], how: Blend) -> dict[str, int]:
+    return {part: tied_votes(answers.members, how) for part, answers in parts.items()}

@@ -1,0 +1,246 @@
+"""Merge the best trials of a search from what is on disk, in seconds and without training.
+
+python -m orchestrator.ensemble TASK
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ensembles.compare import Answers, Ensemble, choose, compare
+from ensembles.methods import known_methods
+from orchestrator import cli, folders, journal
+from orchestrator.folders import SearchFolder
+from orchestrator.leaderboard import Bank, read_bank
+from orchestrator.snapshot import score
+from trainables import atomic
+from trainables.errors import DataError, unknown
+from trainables.store import open_store
+from trainables.task import Baseline, Direction, Task, load_task
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+EXAMPLES = (
+    "python -m orchestrator.ensemble digits   |   "
+    "python -m orchestrator.ensemble food11 -k 10 --method greedy   |   "
+    "python -m orchestrator.ensemble food11 --search 20260101-120000-ab12 --json"
+)
+ALWAYS = ("best_single", "prob_mean")
+"""Methods that stand in every comparison, whichever was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleResult:
+    """The methods compared on a search's best trials, and the chosen one; its file is `ensemble.json`."""
+
+    task: str
+    search_id: str
+    metric: str
+    direction: Direction
+    members: tuple[str, ...]
+    """Ids of the trials that the methods could draw on, best first."""
+    images: Mapping[str, int]
+    """Number of images of each part."""
+    chosen: str
+    asked: str
+    """`all`, or the method that was asked for by name and therefore chosen."""
+    ensembles: tuple[Ensemble, ...]
+    notes: tuple[str, ...]
+
+    def of(self, method: str) -> Ensemble | None:
+        """The ensemble of a method, or None when it was not compared."""
+        return next((e for e in self.ensembles if e.method == method), None)
+
+    @property
+    def best(self) -> Ensemble:
+        """The chosen ensemble."""
+        return next(e for e in self.ensembles if e.method == self.chosen)
+
+
+def ensemble(folder: SearchFolder, *, task: Task, k: int = 5, method: str = "all") -> EnsembleResult:
+    """Compare the methods on the top `k` trials, choose by validation and write `ensemble.json`.
+
+    Raises NoTrialSucceeded when no trial has predictions, UsageError for an unknown method, DataError
+    when the search's journal or prepared images cannot be read.
+    """
+    result = fit(folder, task=task, k=k, method=method)
+    with atomic.disk_errors("The ensemble", folder.ensemble):
+        atomic.write(folder.ensemble, (json.dumps(_content(result), indent=1) + "\n").encode())
+    return result
+
+
+def fit(folder: SearchFolder, *, task: Task, k: int = 5, method: str = "all") -> EnsembleResult:
+    """As `ensemble`, and writes nothing."""
+    if method not in ("all", *known_methods()):
+        raise unknown("ensemble method", method, ("all", *known_methods()))
+    record = journal.read(folder.journal)
+    store = open_store(Path(record.asked["store"]))
+    bank = read_bank(folder, record, store=store, k=k)
+    ensembles = compare(
+        {name: Answers(members=m, targets=store.parts[name].targets) for name, m in bank.parts.items()},
+        trial_ids=[trial.trial_id for trial in bank.trials],
+        metric=task.metric,
+        methods=[m for m in known_methods() if method in ("all", m) or m in ALWAYS],
+    )
+    return EnsembleResult(
+        task=task.name,
+        search_id=folder.search_id,
+        metric=task.metric.name,
+        direction=task.metric.direction,
+        members=tuple(trial.trial_id for trial in bank.trials),
+        images={name: len(store.parts[name].ids) for name in bank.parts},
+        chosen=choose(ensembles, task.metric).method if method == "all" else method,
+        asked=method,
+        ensembles=tuple(ensembles),
+        notes=(*bank.notes, _seeds(bank), *_tied(ensembles)),
+    )
+
+
+def _seeds(bank: Bank) -> str:
+    """How often and under which seeds the members were trained."""
+    seeds = sorted({int(trial.params["seed"]) for trial in bank.trials if "seed" in trial.params})
+    which = f" (seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))})" if seeds else ""
+    return f"Each member was trained once{which}: its score includes the luck of its seed."
+
+
+def _tied(ensembles: Sequence[Ensemble]) -> list[str]:
+    return [
+        f"{e.method}: tied on {', '.join(f'{count} {part}' for part, count in e.ties.items())} images; "
+        "there the summed probability decided."
+        for e in ensembles
+        if any(e.ties.values())
+    ]
+
+
+def to_json(result: EnsembleResult, folder: SearchFolder) -> dict[str, Any]:
+    """What `--json` prints: the content of `ensemble.json` and its path."""
+    return {**_content(result), "path": str(folder.ensemble)}
+
+
+def _content(result: EnsembleResult) -> dict[str, Any]:
+    """The content of `ensemble.json`: the chosen ensemble, what it was chosen from, and all in `table`."""
+    about = {k: v for k, v in asdict(result).items() if k not in ("chosen", "ensembles")}
+    return {**asdict(result.best), **about, "table": [asdict(row) for row in result.ensembles]}
+
+
+def read_result(folder: SearchFolder) -> EnsembleResult | None:
+    """What `ensemble` wrote, or None when it never did. Raises DataError when the file is damaged."""
+    try:
+        stored = json.loads(folder.ensemble.read_bytes())
+        rows = tuple(
+            Ensemble(**{**row, "trial_ids": tuple(row["trial_ids"]), "weights": tuple(row["weights"])})
+            for row in stored["table"]
+        )
+        about = {f.name: stored[f.name] for f in fields(EnsembleResult) if f.name in stored}
+        lists = {name: tuple(stored[name]) for name in ("members", "notes")}
+        return EnsembleResult(**{**about, **lists}, chosen=stored["method"], ensembles=rows)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder.ensemble} is damaged: {error!r}.", fix="Make it again: python -m orchestrator.ensemble"
+        ) from error
+
+
+def table(result: EnsembleResult, *, baselines: Sequence[Baseline] = ()) -> "Table":
+    """The methods side by side, the chosen one marked, and the task's published baselines below."""
+    from rich.table import Table
+
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("  method", "trials", "valid", "log loss", "holdout", "vs. single", "test"):
+        grid.add_column(name, no_wrap=True, justify="left" if name == "  method" else "right")
+    for row in result.ensembles:
+        grid.add_row(*_cells(row, result), style="bold green" if row.method == result.chosen else "")
+    for baseline in baselines:
+        grid.add_row(f"  {baseline.name}", *("",) * 5, score(baseline.public), style="dim")
+        if baseline.private is not None:
+            grid.add_row(f"  {baseline.name} (private)", *("",) * 5, score(baseline.private), style="dim")
+    return grid
+
+
+def _cells(row: Ensemble, result: EnsembleResult) -> tuple[str, ...]:
+    return (
+        f"{'*' if row.method == result.chosen else ' '} {row.method}",
+        str(len(row.trial_ids)),
+        score(row.valid_value),
+        f"{row.log_loss:.3f}",
+        score(row.holdout_value) + ("" if row.holdout_error is None else f" ±{row.holdout_error:.3f}"),
+        _against(row),
+        score(row.test_value),
+    )
+
+
+def _against(row: Ensemble) -> str:
+    """The gain over the best single trial, and whether it is a tie, in texts of one width."""
+    if row.gain is None or row.method == "best_single":
+        return ""
+    return f"{row.gain:+.4f}" + (" tie" if row.tie else "    ")
+
+
+def legend(result: EnsembleResult, *, baselines: Sequence[Baseline] = ()) -> list[str]:
+    """The sentences below the table: what the columns say, who was chosen and of whom it is made."""
+    images = result.images
+    chosen = "as asked" if result.asked != "all" else "best on valid; of equals, the lower log loss"
+    lines = [
+        f"* chosen: {chosen}. {_makeup(result.best)}.",
+        f"valid: {result.metric} on {images['valid']} images, cross-fitted (weights chosen on the others).",
+    ]
+    if "holdout" in images:
+        lines.append(
+            f"holdout: {images['holdout']} images that chose nothing, ± half a 95 % interval; "
+            "tie: a difference from the best single trial that may be chance."
+        )
+    if baselines:
+        lines.append(
+            f"{', '.join(b.name for b in baselines)}: the leaderboard's baselines, on its test images."
+        )
+    return [*lines, *result.notes]
+
+
+def _makeup(best: Ensemble) -> str:
+    """Whom an ensemble is made of: `trials 0003 60 %, 0007 40 %`."""
+    if len(best.trial_ids) == 1:
+        return f"Trial {best.trial_ids[0]} alone"
+    if max(best.weights) - min(best.weights) < 1e-9:
+        return f"Trials {', '.join(best.trial_ids)}, equally"
+    pairs = sorted(zip(best.trial_ids, best.weights, strict=True), key=lambda pair: -pair[1])
+    return "Trials " + ", ".join(f"{name} {weight:.0%}" for name, weight in pairs)
+
+
+def show(result: EnsembleResult, task: Task) -> None:
+    """Print the table and what there is to say about it on stdout."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(table(result, baselines=task.baselines))
+    for line in legend(result, baselines=task.baselines):
+        console.print(line, style="dim", markup=False)
+
+
+def main(
+    task: cli.TaskName,
+    search: Annotated[str | None, typer.Option(help="Id of the search; the latest by default.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many of the best trials may be members.")] = 5,
+    method: Annotated[str, typer.Option(help=f"all, or one of: {', '.join(known_methods())}.")] = "all",
+    out: cli.Out = cli.DEFAULT_OUT,
+    as_json: cli.Json = False,
+    debug: cli.Debug = False,
+) -> None:
+    """Compare ways to merge the best trials of a search, and choose one by validation. Trains nothing."""
+    described = load_task(task)
+    folder = folders.find(out, task, search)
+    result = ensemble(folder, task=described, k=k, method=method)
+    if as_json:
+        print(json.dumps(to_json(result, folder)))
+        return
+    show(result, described)
+    print(f"Written: {folder.ensemble}")
+
+
+if __name__ == "__main__":
+    cli.run_command(main, examples=EXAMPLES)
