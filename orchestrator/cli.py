@@ -1,5 +1,6 @@
 """What every command shares: its app, its errors on the screen and its exit codes."""
 
+import inspect
 import os
 import signal
 import sys
@@ -29,15 +30,14 @@ def run_command(command: Callable[..., Any], *, examples: str) -> None:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.command(epilog="Examples: " + examples, no_args_is_help=True)(command)
+    required = any(p.default is p.empty for p in inspect.signature(command).parameters.values())
+    app.command(epilog="Examples: " + examples, no_args_is_help=required)(command)
+    exit_on_signals()
     debug = "--debug" in sys.argv or bool(os.environ.get("ORCH_DEBUG"))
     try:
         app()
     except OrchestratorError as error:
         fail(error, debug=debug)
-    except KeyboardInterrupt as stop:
-        print("Interrupted.", file=sys.stderr)
-        raise SystemExit(stop.args[0] if stop.args else 130) from None
     except OSError as error:
         fail(OrchestratorError(_os_error(error)), debug=debug)
     except Exception as error:
@@ -60,11 +60,11 @@ def _os_error(error: OSError) -> str:
     return f"{error.filename or 'file'}: {error.strerror or error}"
 
 
-def terminate_as_interrupt() -> None:
-    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, with their own exit codes."""
+def exit_on_signals() -> None:
+    """Let SIGTERM and SIGHUP unwind a command as Ctrl-C does, with their own exit codes."""
 
-    def interrupt(number: int, _: FrameType | None) -> None:
-        raise KeyboardInterrupt(128 + number)
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
 
     for name in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, interrupt)
+        signal.signal(name, end)

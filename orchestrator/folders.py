@@ -50,24 +50,38 @@ class SearchFolder:
         return self.path / "trials" / trial_id
 
 
-def create(out: Path, task: str, search_id: str | None = None) -> SearchFolder:
-    """A new folder. Raises UsageError when the id exists, DataError when nothing can be written."""
+def new(out: Path, task: str, search_id: str | None = None) -> SearchFolder:
+    """Where a new search will be kept; nothing is made yet. Raises UsageError when the id is taken."""
     name = search_id or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name == "latest":
         raise UsageError(f"{name!r} is no id for a search.", fix="Use letters, digits, '.', '_' and '-'.")
     path = (out / task / name).absolute()
+    if path.exists():
+        raise _taken(path)
+    return SearchFolder(path)
+
+
+def create(out: Path, task: str, search_id: str | None = None) -> SearchFolder:
+    """A new folder, made. Raises what `new` does, and DataError when nothing can be written."""
+    folder = new(out, task, search_id)
     try:
-        path.mkdir(parents=True)
-        (path / "trials").mkdir()
+        folder.path.mkdir(parents=True)
+        (folder.path / "trials").mkdir()
     except FileExistsError:
-        raise UsageError(
-            f"A search {name!r} of {task} exists in {out}.", fix="Choose another --id."
-        ) from None
+        raise _taken(folder.path) from None
     except OSError as error:
         raise DataError(
-            f"{path} cannot be written: {error.strerror}.", fix="Free or choose another place with --out."
+            f"{folder.path} cannot be written: {error.strerror}.",
+            fix="Free or choose another place with --out.",
         ) from error
-    return SearchFolder(path)
+    return folder
+
+
+def _taken(path: Path) -> UsageError:
+    return UsageError(
+        f"A search {path.name!r} of {path.parent.name} exists in {path.parent.parent}.",
+        fix="Choose another --id.",
+    )
 
 
 def point_latest(folder: SearchFolder) -> None:
