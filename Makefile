@@ -2,7 +2,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint lock
+.PHONY: setup demo ui test test-slow lint lock
+
+demo: setup  ## set up and search the embedded digits: about two minutes on two cores
+	$(BIN)/python -m orchestrator.search digits --trials 24
+
+ui: setup  ## the MLflow UI on the searches of this folder
+	$(BIN)/python -m orchestrator.ui
+
+test: setup  ## set up and run the tests
+	$(BIN)/python -m pytest
+
+test-slow: setup  ## the tests that take longer than a minute
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
 
 setup: $(VENV)/.installed
 
@@ -12,3 +29,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+lock:  ## resolve requirements.lock anew (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header -o requirements.lock

@@ -6,67 +6,29 @@ python -m orchestrator.search TASK
 import contextlib
 import dataclasses
 import json
+import logging
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator import cli, data, folders, plan, provenance
+from orchestrator import cli, folders, plan, provenance
 from orchestrator.plan import Plan
-from trainables.config import Scalar, TrialConfig
+from orchestrator.prepare import Asked, Prepared, prepare
 from trainables.errors import NoTrialSucceeded
-from trainables.task import Splits, Task, load_named, load_task
+from trainables.task import Task, load_task
 
 if TYPE_CHECKING:
     from orchestrator.conductor import Conductor
     from orchestrator.ensemble import EnsembleResult
     from orchestrator.journal import SearchRecord
-    from orchestrator.study import Study
     from orchestrator.tracker import Tracker
     from trainables.store import Store
-
-SAMPLED_CONFIGS = 60
-PROBED_PICTURES = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What the user asked of a search; None leaves the choice to the plan."""
-
-    data: Path | None = None
-    out: Path = cli.DEFAULT_OUT
-    space: str | None = None
-    trials: int | None = None
-    time_limit_s: float | None = None
-    max_epochs: int | None = None
-    gpus_per_trial: float | None = None
-    cpus_per_trial: int = 1
-    top_k: int = 5
-    seed: int = 0
-    address: str | None = None
-    settings: Mapping[str, Scalar] = field(default_factory=dict)
-    search_id: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """A search that is planned and checked, with nothing spent and nothing written."""
-
-    task: Task
-    asked: Asked
-    root: Path
-    splits: Splits
-    space: str
-    study: Mapping[str, Any]
-    """Arguments of `Study`."""
-    configs: list[TrialConfig]
-    plan: Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,56 +40,6 @@ class SearchResult:
     ensemble: "EnsembleResult"
     submission: Path | None
     signal: int | None
-
-
-def prepare(task_name: str, asked: Asked, *, resources: Mapping[str, float]) -> Prepared:
-    """Read the data, sample the space, make the plan. Raises UsageError, DataError or RuleViolation."""
-    from orchestrator.study import sample_space
-
-    task = load_task(task_name)
-    space_name = asked.space or task.space
-    space = load_named("search_spaces", space_name, "space", "search space")
-    root, splits = data.read(task, asked.data)
-    settings = dict(asked.settings)
-    epochs = int(settings.pop("epochs", None) or asked.max_epochs or task.defaults["epochs"])
-    budget = plan.budget_for(
-        trials=asked.trials,
-        time_limit_s=asked.time_limit_s,
-        max_epochs=epochs,
-        cpus_per_trial=asked.cpus_per_trial,
-        gpus_per_trial=asked.gpus_per_trial,
-        resources=resources,
-    )
-    study = {
-        "space": space,
-        "seed": asked.seed,
-        "defaults": {**task.defaults, "epochs": epochs},
-        "fixed": settings,
-        "context": {
-            "device": "cuda" if budget.gpus_per_trial else "cpu",
-            "pixels": data.median_side(splits, count=PROBED_PICTURES),
-        },
-    }
-    configs, parameters = sample_space(task, count=SAMPLED_CONFIGS, **study)
-    planned = plan.make_plan(
-        task.name,
-        space=space_name,
-        configs=configs,
-        parameters=parameters,
-        fixed=settings,
-        budget=budget,
-        images={name: len(splits.part(name)) for name in ("train", "valid", "holdout", "test")},
-    )
-    return Prepared(
-        task=task,
-        asked=asked,
-        root=root,
-        splits=splits,
-        space=space_name,
-        study=study,
-        configs=configs,
-        plan=planned,
-    )
 
 
 def search(task_name: str, asked: Asked | None = None) -> SearchResult:
@@ -146,8 +58,9 @@ def search(task_name: str, asked: Asked | None = None) -> SearchResult:
         if asked.address is not None:
             here = stack.enter_context(tune.cluster(address=asked.address, cpus=0, gpus=0))
         prepared = prepare(task_name, asked, resources=here)
+        search_id = folders.new(asked.out, task_name, asked.search_id).search_id
         store = _fill_store(prepared)
-        folder = folders.create(asked.out, task_name, asked.search_id)
+        folder = folders.create(asked.out, task_name, search_id)
         if asked.address is None:
             budget = prepared.plan.budget
             cpus, gpus = budget.slots * budget.cpus_per_trial, int(here.get("GPU", 0))
@@ -175,8 +88,11 @@ def _fill_store(prepared: Prepared) -> "Store":
             root=prepared.asked.out / "stores",
             progress=progress,
         )
+    for note in filled.notes:
+        say(note)
     for bad in filled.quarantined:
-        say(f"[yellow]Warning:[/] {bad.part} picture {bad.file} cannot be read: {bad.reason}")
+        answered = "; it is answered as a gray picture" if bad.part == "test" else "; left out"
+        say(f"{bad.part} picture {bad.file} cannot be read: {bad.reason}{answered}", warning=True)
     return filled
 
 
@@ -188,19 +104,18 @@ def _run(
     from orchestrator.display import make_display
     from orchestrator.journal import Journal, SearchRecord
 
-    asked = _asked_event(prepared, store, folder)
+    budget = prepared.plan.budget
+    left = None if budget.time_limit_s is None else budget.time_limit_s - (time.monotonic() - started)
+    asked = _asked_event(prepared, store, folder, left=left)
     folder.asked.write_text(json.dumps(asked, indent=1))
     journal = Journal(folder.journal)
     record = SearchRecord(asked=journal.append("search", **asked))
     folders.point_latest(folder)
-    budget = prepared.plan.budget
-    left = None if budget.time_limit_s is None else budget.time_limit_s - (time.monotonic() - started)
     with contextlib.ExitStack() as stack:
         stack.callback(journal.close)
+        stack.enter_context(_logging_to(folder.log))
         tracker.start()
-        display = make_display(record, link=tracker.link)
-        display.start()
-        stack.callback(display.stop)
+        display = stack.enter_context(make_display(record, link=tracker.link))
         conductor = _conductor(prepared, journal, record, left=left, listen=display.event)
         signals = stack.enter_context(_orderly_end(conductor, folder))
         tune.run(
@@ -246,7 +161,9 @@ def _conductor(
     )
 
 
-def _asked_event(prepared: Prepared, store: "Store", folder: folders.SearchFolder) -> dict[str, Any]:
+def _asked_event(
+    prepared: Prepared, store: "Store", folder: folders.SearchFolder, *, left: float | None
+) -> dict[str, Any]:
     task, budget, rungs = prepared.task, prepared.plan.budget, prepared.plan.budget.rungs
     return {
         "task": task.name,
@@ -255,7 +172,7 @@ def _asked_event(prepared: Prepared, store: "Store", folder: folders.SearchFolde
         "metric": task.metric.name,
         "seed": prepared.asked.seed,
         "trials": budget.trials,
-        "time_limit_s": budget.time_limit_s,
+        "time_limit_s": left,
         "max_epochs": rungs.max_epochs,
         "grace_period": rungs.grace_period,
         "reduction_factor": rungs.reduction_factor,
@@ -276,19 +193,39 @@ def _asked_event(prepared: Prepared, store: "Store", folder: folders.SearchFolde
 
 
 @contextlib.contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Keep what is said, and every reason of a failure, in a file."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger = logging.getLogger("orchestrator")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        handler.close()
+
+
+@contextlib.contextmanager
 def _orderly_end(conductor: "Conductor", folder: folders.SearchFolder) -> Iterator[list[int]]:
     """The first SIGINT, SIGTERM or SIGHUP ends the search in order, the second at once.
 
     Yields the list that the signals' numbers are put in.
     """
+    from orchestrator.display import say
+
     seen: list[int] = []
 
     def end(number: int, _: FrameType | None) -> None:
         if seen:
-            raise KeyboardInterrupt(128 + number)
+            raise SystemExit(128 + number)
         seen.append(number)
         conductor.stop(f"interrupted by {signal.Signals(number).name}")
         folder.stop.touch()
+        say("Ending: running trials write what they have, then the ensemble. Once more to end at once.")
 
     before = {name: signal.signal(name, end) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
@@ -357,7 +294,8 @@ def main(
         search_id=search_id,
     )
     if dry_run:
-        return show_plan(prepare(task, asked, resources=plan.resources_here()).plan, as_json=as_json)
+        show_plan(prepare(task, asked, resources=plan.resources_here()).plan, as_json=as_json)
+        return
     result = search(task, asked)
     show_result(result, load_task(task), as_json=as_json)
     if result.signal is not None:
@@ -367,7 +305,8 @@ def main(
 def show_plan(planned: Plan, *, as_json: bool) -> None:
     """Print the plan on stdout."""
     if as_json:
-        return print(json.dumps(dataclasses.asdict(planned)))
+        print(json.dumps(dataclasses.asdict(planned)))
+        return
     from rich.console import Console
     from rich.table import Table
 
@@ -375,7 +314,6 @@ def show_plan(planned: Plan, *, as_json: bool) -> None:
     for name, text in planned.rows():
         grid.add_row(name, text)
     Console(highlight=False).print(f"Plan of a search for {planned.task}; nothing was run.", grid)
-    return None
 
 
 def show_result(result: SearchResult, task: Task, *, as_json: bool) -> None:

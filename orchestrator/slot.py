@@ -53,6 +53,11 @@ class Slot:
         self._child: ForkServerProcess | None = None
         self._pipe: Connection | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """Process of the trial that runs now."""
+        return self._child.pid if self._child is not None else None
+
     def start(self, assignment: Assignment) -> None:
         """Begin a trial; the previous one is let finish first."""
         self.finish()
@@ -92,7 +97,7 @@ class Slot:
         self._child = self._pipe = None
 
 
-class _no_main_module:  # noqa: N801 - reads as a statement
+class _no_main_module:
     """Keep the child from importing the parent's main script again (in a worker of Ray: Ray itself)."""
 
     def __enter__(self) -> None:

@@ -1,8 +1,8 @@
-"""What to try next: Optuna by ask and tell over a define-by-run search space (the only file that imports it)."""
+"""What to try next: Optuna by ask and tell over a define-by-run space (the only file that imports it)."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -37,8 +37,7 @@ class _Fixed:
     def suggest_categorical(self, name: str, choices: Sequence[Scalar]) -> Scalar:
         if name in self._fixed:
             return self._fixed[name]
-        value: Scalar = self._trial.suggest_categorical(name, choices)
-        return value
+        return cast(Scalar, self._trial.suggest_categorical(name, choices))
 
     def suggest_float(self, name: str, low: float, high: float, **options: Any) -> float:
         if name in self._fixed:
@@ -89,17 +88,21 @@ class Study:
         trial = self._study.ask()
         for key, value in self._context.items():
             trial.set_user_attr(key, value)
-        suggested = dict(self._space(_Fixed(trial, self._fixed)))
+        suggested = self._space(_Fixed(trial, self._fixed))
         params = {**self._defaults, **suggested, "seed": self._seed + trial.number}
-        config = trial_config({**params, **self._applicable(params)})
+        config = trial_config(self._settled(params))
         self._running[trial.number] = trial
         return trial.number, config
 
-    def _applicable(self, params: Mapping[str, Any]) -> dict[str, Scalar]:
-        """The fixed values that this configuration's model has a use for."""
-        model = str(self._fixed.get("model", params.get("model", "")))
-        known = common_keys() | option_keys(model)
-        return {k: v for k, v in self._fixed.items() if k in known}
+    def _settled(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The user's word over the space's, as far as the model has a use for it.
+
+        A model that the space did not think of leaves the space's options for its own models aside.
+        """
+        model = self._fixed.get("model", params.get("model", ""))
+        known = common_keys() | option_keys(str(model))
+        kept = params if model == params.get("model") else {k: v for k, v in params.items() if k in known}
+        return {**kept, **{k: v for k, v in self._fixed.items() if k in known}}
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """One epoch's validation score, finite."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 SMALL = ["convnet", "resnet10t", "resnet14t", "mobilenetv3_small_050"]
-LARGE = ["convnet", "resnet18", "resnet34", "resnet50", "seresnext26t_32x4d", "efficientnet_b0", "convnext_atto"]
+LARGE = ["convnet", "resnet18", "resnet34", "resnet50", "efficientnet_b0", "convnext_atto"]
 
 
 def space(trial: Any) -> dict[str, Any]:
@@ -16,8 +16,8 @@ def space(trial: Any) -> dict[str, Any]:
 
 
 def _image_size(trial: Any, *, on_cpu: bool) -> int:
-    """The pictures' own size as far as the device affords it."""
-    return int(min(trial.user_attrs["pixels"], 64 if on_cpu else 160))
+    """The pictures' own size as far as the device affords it, and no less than the networks need."""
+    return int(min(max(trial.user_attrs["pixels"], 64), 64 if on_cpu else 160))
 
 
 def _convnet(trial: Any) -> dict[str, Any]:

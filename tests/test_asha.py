@@ -26,7 +26,14 @@ def test_the_best_third_goes_on() -> None:
     stops = [asha.report(1, utility) for utility in (0.5, 0.4, 0.6, 0.55, 0.7, 0.58)]
     # 0.5 is alone; 0.4 is below it; 0.6 leads; 0.55 is second of four, one goes on; 0.7 leads;
     # of six two go on, and 0.58 is third
-    assert [verdict is not None and verdict.stop for verdict in stops] == [False, True, False, True, False, True]
+    assert [verdict is not None and verdict.stop for verdict in stops] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_between_rungs_nothing_is_decided() -> None:

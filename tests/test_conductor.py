@@ -50,7 +50,9 @@ def conductor(tmp_path: Path, heard: list[Event]) -> Iterator[Conductor]:
 
 
 def row(epoch: int, value: Any) -> dict[str, Any]:
-    filled = dict.fromkeys(("train_loss", "train_metric", "valid_loss", "lr", "seconds", "images_per_second"), 1.0)
+    filled = dict.fromkeys(
+        ("train_loss", "train_metric", "valid_loss", "lr", "seconds", "images_per_second"), 1.0
+    )
     return {"epoch": epoch, "valid_metric": value, "device": "cpu", **filled}
 
 

@@ -44,7 +44,8 @@ def test_more_than_there_is_is_refused(wish: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("2h", 7200), ("1h30m", 5400), ("0.5h", 1800)]
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("10m", 600), ("2h", 7200), ("1h30m", 5400), ("0.5h", 1800)],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert plan.parse_duration(text) == seconds

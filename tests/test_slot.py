@@ -1,0 +1,105 @@
+"""A slot: one child a trial, from a warm server; whatever happens in a child stays there."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.slot import Assignment, Slot
+from trainables import store
+from trainables.splits import complete
+from trainables.task import load_task
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("slot")
+    task = load_task("digits")
+    splits = complete(task.read(root / "digits"), heads=task.kind.heads)
+    return store.prepare(task, splits, side=16, root=root / "stores").folder
+
+
+@pytest.fixture(scope="module")
+def slot() -> Iterator[Slot]:
+    """One for the module: the server takes seconds to warm up, each child after it milliseconds."""
+    slot = Slot()
+    yield slot
+    slot.finish()
+
+
+def assignment(prepared: Path, folder: Path, **changes: Any) -> Assignment:
+    params = {"model": "convnet", "depth": 2, "width": 8, "image_size": 16, "epochs": 2, "batch_size": 128}
+    return Assignment(
+        task=changes.pop("task", "digits"),
+        store=str(prepared),
+        folder=str(folder),
+        params={**params, **changes},
+        threads=1,
+        deadline=changes.pop("deadline", float("inf")),
+        stop_file=str(folder / "STOP"),
+    )
+
+
+def test_a_trial_reports_each_epoch_and_the_last_when_all_is_written(
+    slot: Slot, prepared: Path, tmp_path: Path
+) -> None:
+    slot.start(assignment(prepared, tmp_path))
+    outcome, row = slot.next()
+    assert (outcome, row["epoch"]) == ("report", 1)
+    outcome, row = slot.next()
+    assert (outcome, row["epoch"]) == ("report", 2)
+    assert (tmp_path / "test.npz").exists()
+
+
+def test_a_trial_that_is_stopped_writes_its_best_epoch(slot: Slot, prepared: Path, tmp_path: Path) -> None:
+    slot.start(assignment(prepared, tmp_path, epochs=50))
+    assert slot.next()[0] == "report"
+    slot.finish()
+    assert (tmp_path / "weights.safetensors").exists()
+    assert (tmp_path / "test.npz").exists()
+
+
+def test_an_error_is_told_in_one_line_and_kept_in_the_log(slot: Slot, prepared: Path, tmp_path: Path) -> None:
+    slot.start(assignment(prepared, tmp_path, lr=1e30))
+    outcome, body = slot.next()
+    assert outcome == "failed"
+    assert "Diverged" in body["reason"]
+    assert "Traceback" in (tmp_path / "trial.log").read_text()
+
+
+def test_a_killed_child_costs_that_trial_only(slot: Slot, prepared: Path, tmp_path: Path) -> None:
+    slot.start(assignment(prepared, tmp_path / "one", epochs=50))
+    assert slot.next()[0] == "report"
+    assert slot.pid is not None
+    os.kill(slot.pid, signal.SIGKILL)
+    outcome, body = slot.next()
+    assert (outcome, "SIGKILL" in body["reason"]) == ("failed", True)
+    slot.start(assignment(prepared, tmp_path / "two"))
+    assert slot.next()[0] == "report"
+
+
+def test_a_trial_ends_with_what_it_has_when_told_or_out_of_time(
+    slot: Slot, prepared: Path, tmp_path: Path
+) -> None:
+    slot.start(assignment(prepared, tmp_path, epochs=1000))
+    assert slot.next()[0] == "report"
+    (tmp_path / "STOP").touch()
+    messages = [slot.next() for _ in range(1)]
+    while messages[-1][0] == "report":
+        messages.append(slot.next())
+    assert messages[-1] == ("done", {"why": "the search was stopped"})
+    assert (tmp_path / "valid.npz").exists()
+
+
+def test_a_slot_starts_its_next_trial_at_once(slot: Slot, prepared: Path, tmp_path: Path) -> None:
+    slot.start(assignment(prepared, tmp_path / "warm"))
+    slot.next()
+    slot.finish()
+    begun = time.monotonic()
+    slot.start(assignment(prepared, tmp_path / "next", epochs=1))
+    slot.next()
+    assert time.monotonic() - begun < 5, "the server was not warm"
