@@ -87,24 +87,20 @@ def budget_for(
     time_limit_s: float | None,
     max_epochs: int,
     cpus_per_trial: int,
-    gpus_per_trial: float | None,
+    gpus_per_trial: float,
     resources: Mapping[str, float],
 ) -> Budget:
-    """Slots follow from what is there; `gpus_per_trial` None takes one GPU a trial where there are any.
-
-    Raises UsageError where one trial asks for more than there is.
-    """
+    """Slots follow from what is there. Raises UsageError where one trial asks for more than that."""
     cpus, gpus = int(resources["CPU"]), resources.get("GPU", 0.0)
-    each = min(1.0, gpus) if gpus_per_trial is None else gpus_per_trial
-    for name, wanted, there in (("CPU", cpus_per_trial, cpus), ("GPU", each, gpus)):
+    for name, wanted, there in (("CPU", cpus_per_trial, cpus), ("GPU", gpus_per_trial, gpus)):
         if wanted > there:
             raise UsageError(
                 f"A trial is to have {wanted:g} {name}s, and there are {there:g}.",
                 fix=f"Ask for less with --{name.lower()}s-per-trial.",
             )
     slots = cpus // cpus_per_trial
-    if each:
-        slots = min(slots, math.floor(gpus / each + 1e-9))
+    if gpus_per_trial:
+        slots = min(slots, math.floor(gpus / gpus_per_trial + 1e-9))
     if trials is None and time_limit_s is None:
         trials = DEFAULT_TRIALS
     return Budget(
@@ -113,8 +109,13 @@ def budget_for(
         rungs=rungs_for(max_epochs),
         slots=min(slots, trials) if trials else slots,
         cpus_per_trial=cpus_per_trial,
-        gpus_per_trial=each,
+        gpus_per_trial=gpus_per_trial,
     )
+
+
+def gpus_each(asked: float | None, resources: Mapping[str, float]) -> float:
+    """GPUs of a trial: what was asked for, else one where there are any."""
+    return min(1.0, resources.get("GPU", 0.0)) if asked is None else asked
 
 
 def resources_here() -> dict[str, float]:

@@ -58,33 +58,35 @@ def prepare(task_name: str, asked: Asked, *, resources: Mapping[str, float]) -> 
     space = load_named("search_spaces", space_name, "space", "search space")
     root, splits = data.read(task, asked.data)
     organisers_order(splits.sample_submission, [sample.id for sample in splits.test])
-    settings = dict(asked.settings)
-    epochs = int(settings.pop("epochs", None) or asked.max_epochs or task.defaults["epochs"])
-    budget = plan.budget_for(
-        trials=asked.trials,
-        time_limit_s=asked.time_limit_s,
-        max_epochs=epochs,
-        cpus_per_trial=asked.cpus_per_trial,
-        gpus_per_trial=asked.gpus_per_trial,
-        resources=resources,
+    gpus = plan.gpus_each(asked.gpus_per_trial, resources)
+    fixed = (
+        dict(asked.settings) if asked.max_epochs is None else {**asked.settings, "epochs": asked.max_epochs}
     )
     study = {
         "space": space,
         "seed": asked.seed,
-        "defaults": {**task.defaults, "epochs": epochs},
-        "fixed": settings,
+        "defaults": task.defaults,
+        "fixed": fixed,
         "context": {
-            "device": "cuda" if budget.gpus_per_trial else "cpu",
+            "device": "cuda" if gpus else "cpu",
             "pixels": data.median_side(splits, count=PROBED_PICTURES),
         },
     }
     configs, parameters = sample_space(task, count=SAMPLED_CONFIGS, **study)
+    budget = plan.budget_for(
+        trials=asked.trials,
+        time_limit_s=asked.time_limit_s,
+        max_epochs=max(config.epochs for config in configs),
+        cpus_per_trial=asked.cpus_per_trial,
+        gpus_per_trial=gpus,
+        resources=resources,
+    )
     planned = plan.make_plan(
         task.name,
         space=space_name,
         configs=configs,
         parameters=parameters,
-        fixed=settings,
+        fixed=fixed,
         budget=budget,
         images={name: len(splits.part(name)) for name in PARTS},
     )

@@ -15,21 +15,23 @@ def budget(**changes: object) -> plan.Budget:
         "time_limit_s": None,
         "max_epochs": 9,
         "cpus_per_trial": 1,
-        "gpus_per_trial": None,
+        "gpus_per_trial": 1.0,
         "resources": {"CPU": 8.0, "GPU": 2.0},
     }
     return plan.budget_for(**{**asked, **changes})  # type: ignore[arg-type]
 
 
 def test_a_gpu_a_trial_bounds_the_slots() -> None:
-    assert (budget().slots, budget().gpus_per_trial) == (2, 1.0)
+    assert plan.gpus_each(None, {"CPU": 8.0, "GPU": 2.0}) == 1.0
+    assert budget().slots == 2
     assert budget(gpus_per_trial=0.25).slots == 8
     assert budget(gpus_per_trial=0.5, cpus_per_trial=4).slots == 2
 
 
 def test_without_gpus_the_cores_bound_the_slots() -> None:
-    assert budget(resources={"CPU": 2.0}).slots == 2
-    assert budget(resources={"CPU": 5.0}, cpus_per_trial=2).slots == 2
+    assert plan.gpus_each(None, {"CPU": 2.0}) == 0.0
+    assert budget(gpus_per_trial=0.0, resources={"CPU": 2.0}).slots == 2
+    assert budget(gpus_per_trial=0.0, resources={"CPU": 5.0}, cpus_per_trial=2).slots == 2
 
 
 def test_a_search_without_a_bound_gets_one() -> None:
