@@ -13,8 +13,11 @@ from typing import Annotated, Any
 import typer
 
 from trainables.errors import OrchestratorError
+from trainables.task import known_modules
 
-TaskName = Annotated[str, typer.Argument(help="A task of trainables/tasks.", show_default=False)]
+TaskName = Annotated[
+    str, typer.Argument(help=f"One of: {', '.join(known_modules('trainables.tasks'))}.", show_default=False)
+]
 Out = Annotated[Path, typer.Option(envvar="ORCH_OUT", help="Where searches are kept.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")]
@@ -23,7 +26,10 @@ DEFAULT_OUT = Path("runs")
 
 
 def run_command(command: Callable[..., Any], *, examples: str) -> None:
-    """Run one function as a command line program and exit with its code; never a bare traceback."""
+    """Run one function as a command line program and exit with its code; never a bare traceback.
+
+    `examples` has a line each.
+    """
     app = typer.Typer(
         add_completion=False,
         rich_markup_mode="rich",
@@ -31,7 +37,9 @@ def run_command(command: Callable[..., Any], *, examples: str) -> None:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     required = any(p.default is p.empty for p in inspect.signature(command).parameters.values())
-    app.command(epilog="Examples: " + examples, no_args_is_help=required)(command)
+    app.command(epilog="Examples:\n\n" + examples.strip().replace("\n", "\n\n"), no_args_is_help=required)(
+        command
+    )
     exit_on_signals()
     debug = "--debug" in sys.argv or bool(os.environ.get("ORCH_DEBUG"))
     try:

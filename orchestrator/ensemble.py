@@ -25,11 +25,11 @@ from trainables.task import Baseline, Direction, Task, load_task
 if TYPE_CHECKING:
     from rich.table import Table
 
-EXAMPLES = (
-    "python -m orchestrator.ensemble digits   |   "
-    "python -m orchestrator.ensemble food11 -k 10 --method greedy   |   "
-    "python -m orchestrator.ensemble food11 --search 20260101-120000-ab12 --json"
-)
+EXAMPLES = """
+python -m orchestrator.ensemble digits
+python -m orchestrator.ensemble food11 -k 10 --method greedy
+python -m orchestrator.ensemble food11 --search 20260101-120000-ab12 --json
+"""
 ALWAYS = ("best_single", "prob_mean")
 """Methods that stand in every comparison, whichever was asked for."""
 

@@ -343,11 +343,11 @@ def show_result(result: SearchResult, task: Task, *, as_json: bool) -> None:
             print(f"{name:12} {path}")
 
 
-EXAMPLES = (
-    "python -m orchestrator.search digits  |  "
-    "python -m orchestrator.search food11 --data ~/food11 --time 2h  |  "
-    "python -m orchestrator.search food11 --set optimizer=sgd --dry-run"
-)
+EXAMPLES = """
+python -m orchestrator.search digits
+python -m orchestrator.search food11 --data ~/food11 --time 2h
+python -m orchestrator.search food11 --set optimizer=sgd --dry-run
+"""
 
 if __name__ == "__main__":
     cli.run_command(main, examples=EXAMPLES)

@@ -23,11 +23,11 @@ from trainables.store import Store, open_store
 from trainables.submissions import organisers_order
 from trainables.task import Task, load_task
 
-EXAMPLES = (
-    "python -m orchestrator.submit digits   |   "
-    "python -m orchestrator.submit food11 --method vote   |   "
-    "python -m orchestrator.submit food11 --check submission.csv --data data/food11"
-)
+EXAMPLES = """
+python -m orchestrator.submit digits
+python -m orchestrator.submit food11 --method vote
+python -m orchestrator.submit food11 --check submission.csv --data data/food11
+"""
 
 
 def submit(folder: SearchFolder, *, task: Task, method: str | None = None) -> Path:

@@ -1,4 +1,4 @@
-"""Food photographs from scratch: networks of our own beside small timm ones on a CPU, larger ones on a GPU."""
+"""Food photographs from scratch: small networks on a CPU, larger ones on a GPU."""
 
 from typing import Any
 
