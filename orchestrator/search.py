@@ -4,7 +4,6 @@ python -m orchestrator.search TASK
 """
 
 import contextlib
-import dataclasses
 import json
 import logging
 import signal
@@ -18,10 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator import cli, folders, plan, provenance
-from orchestrator.plan import Plan
 from orchestrator.prepare import Asked, Prepared, prepare
+from orchestrator.summary import show_plan, show_result
 from trainables.errors import NoTrialSucceeded
-from trainables.task import Task, load_task
+from trainables.task import load_task
 
 if TYPE_CHECKING:
     from orchestrator.conductor import Conductor
@@ -300,47 +299,6 @@ def main(
     show_result(result, load_task(task), as_json=as_json)
     if result.signal is not None:
         raise SystemExit(128 + result.signal)
-
-
-def show_plan(planned: Plan, *, as_json: bool) -> None:
-    """Print the plan on stdout."""
-    if as_json:
-        print(json.dumps(dataclasses.asdict(planned)))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, text in planned.rows():
-        grid.add_row(name, text)
-    Console(highlight=False).print(f"Plan of a search for {planned.task}; nothing was run.", grid)
-
-
-def show_result(result: SearchResult, task: Task, *, as_json: bool) -> None:
-    """Print the leaderboard, the ensemble table and the paths on stdout."""
-    from rich.console import Console
-
-    from orchestrator import ensemble, leaderboard
-
-    paths = {
-        "leaderboard": str(result.folder.leaderboard),
-        "ensemble": str(result.folder.ensemble),
-        "submission": str(result.submission) if result.submission else None,
-    }
-    if as_json:
-        counts = {state: result.record.count(state) for state in ("COMPLETE", "PRUNED", "FAIL")}
-        print(
-            json.dumps({**ensemble.to_json(result.ensemble, result.folder), "trials": counts, "paths": paths})
-        )
-        return
-    console = Console(highlight=False)
-    console.print(leaderboard.table(result.record, width=console.width))
-    console.print()
-    ensemble.show(result.ensemble, task)
-    console.print()
-    for name, path in paths.items():
-        if path:
-            print(f"{name:12} {path}")
 
 
 EXAMPLES = """
