@@ -35,11 +35,13 @@ def rungs_for(max_epochs: int, *, reduction_factor: int = 3) -> Rungs:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What was decided at a rung. `cutoff` is the worst utility that goes on."""
+    """What was decided at a rung. `cutoff` is the worst utility that goes on, or what was to be beaten."""
 
     epoch: int
     cutoff: float
     stop: bool
+    reason: str = ""
+    """Why it was stopped, where that is not a score below the cutoff."""
 
 
 @dataclass

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.asha import Asha
+from orchestrator.asha import Asha, Verdict
+from orchestrator.guide import Guide
 from orchestrator.journal import Event, Journal, SearchRecord, State
 from orchestrator.study import Study
 from trainables.config import Scalar
@@ -40,7 +41,8 @@ class Request:
 class Conductor:
     """The state of a running search. Not thread-safe but for `stop`.
 
-    `trials` and `deadline` (of `clock`) bound it; `slots` bounds how many trials run at once.
+    `trials` and `deadline` (of `clock`) bound it; `slots` bounds how many trials run at once. With a `guide`,
+    which has learned from past searches, that decides what is tried and stopped; without, `study` and `asha`.
     """
 
     study: Study
@@ -53,6 +55,7 @@ class Conductor:
     deadline: float
     listen: Callable[[Event, SearchRecord], None]
     clock: Callable[[], float] = time.monotonic
+    guide: Guide | None = None
     stopped: str | None = None
     """Why no more trials are started, once that is decided."""
     _running: dict[str, int] = field(default_factory=dict)
@@ -71,6 +74,8 @@ class Conductor:
             self.stopped = "all trials done"
         if self.stopped is None and self.clock() >= self.deadline:
             self.stopped = "time is up"
+        if self.stopped is None and self.study.exhausted:
+            self.stopped = "every candidate was tried"
         return self.stopped is not None
 
     def stop(self, reason: str) -> None:
@@ -81,7 +86,10 @@ class Conductor:
         """The next trial, or None while every slot is taken or the search is over."""
         if self.over or len(self._running) >= self.slots:
             return None
-        number, config = self.study.ask()
+        draft = self.guide.choose(self.study.pool()) if self.guide else None
+        number, config = self.study.ask(draft)
+        if self.guide and draft:
+            self.guide.started(number, draft)
         trial_id = f"{number:04d}"
         self._running[trial_id] = number
         self.note("trial", trial_id=trial_id, number=number, params=config.params())
@@ -100,6 +108,9 @@ class Conductor:
         best = self._best(trial_id, epoch, float(value))
         self.note("report", trial_id=trial_id, **fields, device=row["device"], best=best)
         self.study.report(self._running[trial_id], epoch, float(value))
+        if self.guide:
+            utility = self.metric.utility(best["value"])
+            self.guide.report(self._running[trial_id], epoch, utility, float(row["seconds"]))
         return self._judge(trial_id, epoch, best["value"])
 
     def _best(self, trial_id: str, epoch: int, value: float) -> dict[str, Any]:
@@ -113,14 +124,21 @@ class Conductor:
         if epoch >= int(self.record.trials[trial_id].params["epochs"]):
             self.end(trial_id, "COMPLETE", "")
             return True
-        verdict = self.asha.report(epoch, self.metric.utility(best))
+        verdict = self._verdict(trial_id, epoch, best)
         if verdict is not None:
             cutoff = self.metric.utility(verdict.cutoff)
             self.note("rung", trial_id=trial_id, epoch=epoch, value=best, cutoff=cutoff, stop=verdict.stop)
             if verdict.stop:
-                self.end(trial_id, "PRUNED", f"below {cutoff:.4f} at epoch {epoch}")
+                if self.guide:
+                    self.study.put_back(self._running[trial_id])
+                self.end(trial_id, "PRUNED", verdict.reason or f"below {cutoff:.4f} at epoch {epoch}")
                 return True
         return False
+
+    def _verdict(self, trial_id: str, epoch: int, best: float) -> Verdict | None:
+        if self.guide:
+            return self.guide.judge(self._running[trial_id], epoch, self.study.pool())
+        return self.asha.report(epoch, self.metric.utility(best))
 
     def end(self, trial_id: str, state: State, reason: str) -> None:
         """A trial is over. One already over stays as it was."""

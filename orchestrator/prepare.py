@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator import cli, data, plan
 from orchestrator.plan import Plan
@@ -13,6 +13,9 @@ from trainables.task import PARTS, Splits, Task, load_named, load_task
 
 SAMPLED_CONFIGS = 60
 PROBED_PICTURES = 64
+
+
+Strategy = Literal["asha", "guided"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,7 @@ class Asked:
     max_epochs: int | None = None
     gpus_per_trial: float | None = None
     cpus_per_trial: int = 1
+    strategy: Strategy = "asha"
     top_k: int = 5
     seed: int = 0
     address: str | None = None

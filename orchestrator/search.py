@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator import cli, folders, plan, provenance
-from orchestrator.prepare import Asked, Prepared, prepare
+from orchestrator.prepare import Asked, Prepared, Strategy, prepare
 from orchestrator.summary import show_plan, show_result
 from trainables.errors import NoTrialSucceeded
 from trainables.task import load_task
@@ -58,12 +58,14 @@ def search(task_name: str, asked: Asked | None = None) -> SearchResult:
             here = stack.enter_context(tune.cluster(address=asked.address, cpus=0, gpus=0))
         prepared = prepare(task_name, asked, resources=here)
         search_id = folders.new(asked.out, task_name, asked.search_id).search_id
-        store = _fill_store(prepared)
-        folder = folders.create(asked.out, task_name, search_id)
         if asked.address is None:
             budget = prepared.plan.budget
             cpus, gpus = budget.slots * budget.cpus_per_trial, int(here.get("GPU", 0))
-            stack.enter_context(tune.cluster(address=None, cpus=cpus, gpus=gpus))
+            ready = stack.enter_context(tune.cluster_ahead(cpus=cpus, gpus=gpus))
+        store = _fill_store(prepared)
+        folder = folders.create(asked.out, task_name, search_id)
+        if asked.address is None:
+            ready()
         tracker = Tracker(folder)
         stack.callback(lambda: say(tracker.close()))
         record, number = _run(prepared, store, folder, tracker, started=started)
@@ -143,14 +145,21 @@ def _conductor(
 ) -> "Conductor":
     from orchestrator.asha import Asha
     from orchestrator.conductor import Conductor
+    from orchestrator.display import say
+    from orchestrator.guide import guide_from
     from orchestrator.study import Study
 
-    budget = prepared.plan.budget
-    study: Study = Study(direction=prepared.task.metric.direction, **prepared.study)
+    asked, budget = prepared.asked, prepared.plan.budget
+    metric = prepared.task.metric
+    guide = guide_from(asked.out, metric, seed=asked.seed) if asked.strategy == "guided" else None
+    if asked.strategy == "guided" and guide is None:
+        say("Too few past searches to be guided by: three, of a hundred trials in all, teach something.")
+    study: Study = Study(direction=metric.direction, **prepared.study)
     return Conductor(
         study=study,
         asha=Asha(budget.rungs),
-        metric=prepared.task.metric,
+        metric=metric,
+        guide=guide,
         journal=journal,
         record=record,
         slots=budget.slots,
@@ -179,6 +188,7 @@ def _asked_event(
         "cpus_per_trial": budget.cpus_per_trial,
         "gpus_per_trial": budget.gpus_per_trial,
         "space": prepared.space,
+        "strategy": prepared.asked.strategy,
         "fixed": dict(prepared.asked.settings),
         "data": str(prepared.root),
         "store": str(store.folder),
@@ -267,6 +277,9 @@ def main(
     ] = None,
     gpus_per_trial: Annotated[str, typer.Option(help="auto, or a share such as 0.5.")] = "auto",
     cpus_per_trial: Annotated[int, typer.Option(min=1, help="Cores of a trial.")] = 1,
+    strategy: Annotated[
+        Strategy, typer.Option(help="asha, or guided by the past searches of --out.")
+    ] = "asha",
     top_k: Annotated[int, typer.Option("-k", min=1, help="Members of the ensemble.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
     address: Annotated[str | None, typer.Option(help="A running Ray cluster, or auto.")] = None,
@@ -286,6 +299,7 @@ def main(
         max_epochs=max_epochs,
         gpus_per_trial=plan.parse_share(gpus_per_trial),
         cpus_per_trial=cpus_per_trial,
+        strategy=strategy,
         top_k=top_k,
         seed=seed,
         address=address,

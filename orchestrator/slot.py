@@ -1,16 +1,19 @@
 """A slot runs one trial after another, each in a child forked from a warm server.
 
-A crash, a leak or a stuck trial costs that trial alone, the device's memory goes with the child, and
-since the server already holds torch, timm and kornia a trial starts in tens of milliseconds.
+A crash, a leak or a stuck trial costs that trial alone, and the device's memory goes with the child. The
+server already holds torch, timm and kornia, and while a trial runs the next one's child stands by with the
+data opened: a trial starts in tens of milliseconds.
 """
 
+import contextlib
+import functools
 import multiprocessing
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,6 +24,9 @@ from trainables.errors import OrchestratorError
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
 
+    from trainables.config import TrialConfig
+    from trainables.store import Store
+    from trainables.task import Task
     from trainables.train import EpochReport
 
 PRELOAD = ["orchestrator.warm"]
@@ -42,59 +48,105 @@ class Assignment:
     """Wall time (time.time()) at which the trial stops with what it has."""
     stop_file: str
     """The trial also stops when this file appears."""
+    on_gpu: bool = False
+    """Whether it needs the device's memory that the slot's previous trial holds."""
+
+
+@dataclass(frozen=True)
+class _Child:
+    process: "ForkServerProcess"
+    pipe: "Connection[Any, Any]"
 
 
 class Slot:
-    """Holds the server and the child of the trial that runs now."""
+    """Holds the server, the child of the trial that runs now, and a spare one for the next.
 
-    def __init__(self) -> None:
+    `target` is what a child does: it takes its end of the pipe, over which the assignment comes, and an
+    assignment like it. Something else than `run_child` is for a measurement of the way there.
+    """
+
+    def __init__(self, target: "Callable[[Connection, Assignment], None] | None" = None) -> None:
+        self._target = target or run_child
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOAD)
-        self._child: ForkServerProcess | None = None
-        self._pipe: Connection | None = None
+        self._assignment: Assignment | None = None
+        self._child: _Child | None = None
+        self._spare: _Child | None = None
+        self._leaving: _Child | None = None
 
     @property
     def pid(self) -> int | None:
         """Process of the trial that runs now."""
-        return self._child.pid if self._child is not None else None
+        return self._child.process.pid if self._child is not None else None
 
     def start(self, assignment: Assignment) -> None:
-        """Begin a trial; the previous one is let finish first."""
-        self.finish()
-        self._pipe, theirs = self._context.Pipe()
-        self._child = self._context.Process(target=run_child, args=(theirs, assignment), daemon=True)
-        with _no_main_module():
-            self._child.start()
-        theirs.close()
+        """Begin a trial. The previous one is told to stop.
+
+        Without a GPU the two overlap: writing predictions is more waiting for the disk than work.
+        """
+        child = self._spare
+        if child is None or not child.process.is_alive():
+            child = self._fork(assignment)
+        with contextlib.suppress(OSError):  # it died just now: `next` will say so
+            child.pipe.send(assignment)
+        self._dismiss()
+        if assignment.on_gpu:
+            self._wait()
+        self._assignment, self._child, self._spare = assignment, child, None
 
     def next(self) -> Message:
         """Let the trial go on and wait for its next message.
 
         After `done` or `failed` the trial is over. A child that dies counts as failed, and says how.
         """
-        assert self._pipe is not None, "no trial was started"
-        assert self._child is not None
+        assert self._child is not None, "no trial was started"
+        assert self._assignment is not None
         try:
-            self._pipe.send(True)
-            message: Message = self._pipe.recv()
+            self._child.pipe.send(True)
+            if self._spare is None:
+                self._spare = self._fork(self._assignment)
+            message: Message = self._child.pipe.recv()
             return message
         except (EOFError, OSError):
-            self._child.join()
-            return "failed", {"reason": f"the trial's process {_death(self._child.exitcode)}"}
+            self._child.process.join()
+            return "failed", {"reason": f"the trial's process {_death(self._child.process.exitcode)}"}
 
     def finish(self) -> None:
         """Tell the running trial to stop, wait until it has written its predictions, and forget it."""
-        if self._child is None or self._pipe is None:
+        self._dismiss()
+        self._wait()
+
+    def _dismiss(self) -> None:
+        """Tell the running trial to stop after its epoch. One that was told before is waited for."""
+        if self._child is None:
             return
-        try:
-            self._pipe.send(False)
-            while self._pipe.recv()[0] == "report":
-                self._pipe.send(False)
-        except (EOFError, OSError):
-            pass
-        self._child.join()
-        self._pipe.close()
-        self._child = self._pipe = None
+        self._wait()
+        with contextlib.suppress(OSError):
+            self._child.pipe.send(False)
+        self._child, self._leaving = None, self._child
+
+    def _wait(self) -> None:
+        """Until the trial that was told to stop is gone; its pipe stays open, for it may report yet."""
+        if self._leaving is not None:
+            self._leaving.process.join()
+            self._leaving.pipe.close()
+            self._leaving = None
+
+    def close(self) -> None:
+        """`finish`, and let the spare child go."""
+        self.finish()
+        if self._spare is not None:
+            self._spare.pipe.close()
+            self._spare.process.join()
+            self._spare = None
+
+    def _fork(self, like: Assignment) -> _Child:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=self._target, args=(theirs, like), daemon=True)
+        with _no_main_module():
+            process.start()
+        theirs.close()
+        return _Child(process, ours)
 
 
 class _no_main_module:
@@ -116,28 +168,46 @@ def _death(exitcode: int | None) -> str:
     return f"ended with exit code {exitcode}"
 
 
-def run_child(pipe: Connection, assignment: Assignment) -> None:
-    """The child: train, send each epoch's row, wait for leave to go on; never raises."""
+def run_child(pipe: Connection, like: Assignment) -> None:
+    """The child: train what it is assigned, send each epoch's row, wait for leave to go on; never raises.
+
+    Before that it opens what an assignment such as `like` needs.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    folder = Path(assignment.folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    log = (folder / "trial.log").open("a", buffering=1)
-    os.dup2(log.fileno(), 1)
-    os.dup2(log.fileno(), 2)
+    with contextlib.suppress(Exception):  # what is wrong with it is told of the trial that needs it
+        _open(like.task, like.store)
+        _config(like)
     try:
+        assignment: Assignment = pipe.recv()
+        folder = Path(assignment.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        log = (folder / "trial.log").open("a", buffering=1)
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
         for message in _run(pipe, assignment):
             pipe.send(message)
-    except (BrokenPipeError, EOFError):
+    except (BrokenPipeError, ConnectionResetError, EOFError):
         return  # the slot is gone: nobody is left to tell
+
+
+@functools.cache
+def _open(task: str, store: str) -> "tuple[Task, Store]":
+    from trainables.store import open_store
+    from trainables.task import load_task
+
+    return load_task(task), open_store(Path(store))
+
+
+def _config(assignment: Assignment) -> "TrialConfig":
+    from trainables.config import trial_config
+
+    return trial_config(assignment.params)
 
 
 def _run(pipe: Connection, assignment: Assignment) -> list[Message]:
     """Train; the messages left to send, the last epoch's row among them: it is told once all is on disk."""
     import torch
 
-    from trainables.config import trial_config
-    from trainables.store import open_store
-    from trainables.task import load_task
     from trainables.train import train
 
     if not pipe.recv():
@@ -156,10 +226,11 @@ def _run(pipe: Connection, assignment: Assignment) -> list[Message]:
         return bool(pipe.recv())
 
     try:
+        task, store = _open(assignment.task, assignment.store)
         train(
-            load_task(assignment.task),
-            open_store(Path(assignment.store)),
-            trial_config(assignment.params),
+            task,
+            store,
+            _config(assignment),
             report,
             folder=Path(assignment.folder),
             cancelled=watch.is_over,

@@ -2,8 +2,10 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
+import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
@@ -17,6 +19,18 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 Space = Callable[[Any], Mapping[str, Scalar]]
 STARTUP_TRIALS = 8
+DRAFTS, AGAIN = 64, 256
+"""How many configurations a guide has to choose from: new ones of a space, and stopped ones at most."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Draft:
+    """A configuration that could be tried; `key` is its own within a study."""
+
+    key: int
+    config: TrialConfig
+    drawn: Mapping[str, Any] = field(default_factory=dict)
+    """What the space drew for it; empty of a given candidate."""
 
 
 class _Fixed:
@@ -54,7 +68,8 @@ class Study:
     """Suggests configurations and learns from their scores. Not thread-safe.
 
     `context` says what the space may adapt to (`trial.user_attrs`): the device and the side of the pictures.
-    `defaults` hold unless the space says otherwise; `fixed` holds against it.
+    `defaults` hold unless the space says otherwise; `fixed` holds against it. Where `candidates` are given,
+    only they are tried, each once and without a guide in random order; the space is not asked.
     """
 
     def __init__(
@@ -66,33 +81,64 @@ class Study:
         defaults: Mapping[str, Scalar],
         fixed: Mapping[str, Scalar],
         context: Mapping[str, Any],
+        candidates: Sequence[TrialConfig] | None = None,
     ) -> None:
         self._space = space
         self._defaults = dict(defaults)
         self._fixed = dict(fixed)
         self._context = dict(context)
         self._seed = seed
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = optuna.samplers.TPESampler(
-                seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=STARTUP_TRIALS
-            )
+        self._finite = candidates is not None
+        sampler = optuna.samplers.RandomSampler(seed) if self._finite else _tpe(seed)
         self._study = optuna.create_study(direction=direction, sampler=sampler)
         self._running: dict[int, optuna.Trial] = {}
+        self._asked: dict[int, Draft] = {}
+        self._stopped: list[Draft] = []
+        self._draws = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
+        given = [Draft(key=key, config=config) for key, config in enumerate(candidates or ())]
+        self._drafts = [given[i] for i in np.random.default_rng(seed).permutation(len(given))]
 
-    def ask(self) -> tuple[int, TrialConfig]:
-        """A new trial's number and configuration.
+    @property
+    def exhausted(self) -> bool:
+        """Whether no candidate is left to try; a space always has one."""
+        return self._finite and not self._drafts and not self._stopped
+
+    def pool(self) -> Sequence[Draft]:
+        """What a guide chooses from: candidates not tried, or `DRAFTS` random ones of the space, and stopped
+        ones."""
+        while not self._finite and len(self._drafts) < DRAFTS:
+            trial = self._draws.ask()
+            config = self._configure(trial)
+            self._drafts.append(Draft(key=trial.number, config=config, drawn=trial.params))
+        return [*self._drafts, *self._stopped]
+
+    def ask(self, draft: Draft | None = None) -> tuple[int, TrialConfig]:
+        """A new trial's number and configuration: a draft of the pool, or without one what Optuna suggests.
 
         Raises UsageError where the space does not give a valid one.
         """
+        if draft is None and self._finite:
+            draft = self.pool()[0]
+        if draft is not None:
+            (self._stopped if draft in self._stopped else self._drafts).remove(draft)
+            if draft.drawn:
+                self._study.enqueue_trial(dict(draft.drawn))
         trial = self._study.ask()
+        config = draft.config if draft is not None and self._finite else self._configure(trial)
+        self._running[trial.number] = trial
+        if draft is not None:
+            self._asked[trial.number] = draft
+        return trial.number, config
+
+    def put_back(self, number: int) -> None:
+        """The draft of a trial that was stopped may be tried anew, from its first epoch."""
+        self._stopped = [*self._stopped, self._asked[number]][-AGAIN:]
+
+    def _configure(self, trial: optuna.Trial) -> TrialConfig:
         for key, value in self._context.items():
             trial.set_user_attr(key, value)
         suggested = self._space(_Fixed(trial, self._fixed))
-        params = {**self._defaults, **suggested, "seed": self._seed + trial.number}
-        config = trial_config(self._settled(params))
-        self._running[trial.number] = trial
-        return trial.number, config
+        return trial_config(self._settled({**self._defaults, **suggested, "seed": self._seed + trial.number}))
 
     def _settled(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The user's word over the space's, as far as the model has a use for it.
@@ -127,6 +173,14 @@ class Study:
             for name, distribution in trial.distributions.items():
                 found[name] = _shown(distribution)
         return found
+
+
+def _tpe(seed: int) -> optuna.samplers.BaseSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=STARTUP_TRIALS
+        )
 
 
 def sample_space(

@@ -4,8 +4,9 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class Workplace:
     folder: SearchFolder
     threads: int
     deadline: float
+    on_gpu: bool = False
 
     def assign(self, trial_id: str, params: dict[str, Any]) -> Assignment:
         return Assignment(
@@ -52,6 +54,7 @@ class Workplace:
             threads=self.threads,
             deadline=self.deadline,
             stop_file=str(self.folder.stop),
+            on_gpu=self.on_gpu,
         )
 
 
@@ -59,7 +62,7 @@ class TrialActor(tune.Trainable):
     """One slot of the cluster: an actor that outlives its trials."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._slot = Slot()
+        self._slot = self.make_slot()
         self._slot.start(Assignment(**config["assignment"]))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -71,7 +74,11 @@ class TrialActor(tune.Trainable):
         return {"outcome": outcome, **body}
 
     def cleanup(self) -> None:
-        self._slot.finish()
+        self._slot.close()
+
+    @staticmethod
+    def make_slot() -> Slot:
+        return Slot()
 
 
 class ConductedSearcher(Searcher):
@@ -176,11 +183,27 @@ def cluster(*, address: str | None, cpus: int, gpus: int) -> Iterator[dict[str, 
         ray.shutdown()
 
 
-def run(conductor: Conductor, workplace: Workplace, *, cpus: int, gpus: float) -> None:
+@contextlib.contextmanager
+def cluster_ahead(*, cpus: int, gpus: int) -> Iterator[Callable[[], dict[str, float]]]:
+    """A local Ray that starts in the background; what is yielded waits for it and gives its resources."""
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(1, "ray") as thread:
+        starting = thread.submit(stack.enter_context, cluster(address=None, cpus=cpus, gpus=gpus))
+        yield starting.result
+
+
+def run(
+    conductor: Conductor,
+    workplace: Workplace,
+    *,
+    cpus: int,
+    gpus: float,
+    actor: type[TrialActor] = TrialActor,
+) -> None:
     """Run trials of `cpus` and `gpus` each until the conductor has had enough. Needs `cluster`."""
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(conductor.slots)
+    workplace = replace(workplace, on_gpu=gpus > 0)
     tuner = tune.Tuner(
-        tune.with_resources(TrialActor, {"cpu": cpus, "gpu": gpus}),
+        tune.with_resources(actor, {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
             num_samples=-1,
             search_alg=ConductedSearcher(conductor, workplace),

@@ -10,8 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainables.augment import LUMA, MEAN, STD, Augment, color_maps, plain, resize
+from trainables.augment import Augment, plain
+from trainables.color import LUMA, MEAN, STD, color_maps
 from trainables.config import TrialConfig
+from trainables.crops import resize
+from trainables.draws import Draws, draw
+from trainables.fused import sampling_grid
 
 
 def images(num: int = 16, side: int = 16) -> Tensor:
@@ -94,19 +98,28 @@ def test_flip_mirrors_about_half_of_the_images() -> None:
     assert 70 < sum(mirrored) < 130
 
 
+def draws(
+    num: int, *, side: int, seed: int = 0, size: int = 32, whole_pixels: bool = False, **p: Any
+) -> Draws:
+    config = TrialConfig(model="convnet", image_size=size, **p)
+    generator = torch.Generator().manual_seed(seed)
+    return draw(config, generator, num, side=side, whole_pixels=whole_pixels)
+
+
 @settings(max_examples=40, deadline=None)
-@given(crop=st.floats(0.01, 0.95), flip=st.booleans(), side=st.integers(8, 64), seed=st.integers(0, 999))
+@given(crop=st.floats(0.01, 0.95), whole=st.booleans(), side=st.integers(8, 64), seed=st.integers(0, 999))
 def test_crops_lie_inside_the_picture_and_are_large_enough(
-    crop: float, flip: bool, side: int, seed: int
+    crop: float, whole: bool, side: int, seed: int
 ) -> None:
-    matrix = augment(32, crop=crop, flip=flip, seed=seed)._placement(8, side=side)
-    corners = torch.tensor([[-0.5, -0.5], [31.5, -0.5], [-0.5, 31.5], [31.5, 31.5]])
-    source = (corners - matrix[:, None, :, 2]) @ torch.linalg.inv(matrix[:, :, :2]).mT
-    assert source.min() > -0.51
-    assert source.max() < side - 0.49
-    extent = source.amax(1) - source.amin(1)
-    assert ((extent.prod(1) / side**2) > 0.8 * (1 - crop)).all()
-    assert ((extent[:, 0] / extent[:, 1]).log().abs() < 0.30).all()
+    box = draws(8, side=side, seed=seed, crop=crop, whole_pixels=whole).box
+    assert (box[:, :2] >= 0).all()
+    assert (box[:, :2] + box[:, 2:] <= side + 1e-3).all()
+    rounding = 1.5 if whole else 1e-3
+    assert ((box[:, 2] + rounding) * (box[:, 3] + rounding) >= (1 - crop) * side**2).all()
+    if whole:
+        assert torch.equal(box, box.round())
+    else:
+        assert ((box[:, 2] / box[:, 3]).log().abs() < 0.29).all()
 
 
 def test_an_enlarged_view_is_the_bilinear_enlargement() -> None:
@@ -116,17 +129,16 @@ def test_an_enlarged_view_is_the_bilinear_enlargement() -> None:
     torch.testing.assert_close(pixels(views)[..., 2:-2, 2:-2], expected[..., 2:-2, 2:-2], atol=1e-4, rtol=0)
 
 
-def test_rotation_stays_within_its_angle() -> None:
-    matrix = augment(rotation=10.0)._placement(500, side=16)
-    angles = torch.rad2deg(torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0]))
-    assert 9 < angles.abs().max() <= 10.01
-    middle = torch.tensor([7.5, 7.5])
-    moved = (matrix[:, :, :2] @ middle) + matrix[:, :, 2]
-    torch.testing.assert_close(moved, middle.expand(500, 2), atol=1e-4, rtol=0)
+def test_rotation_turns_about_the_middle() -> None:
+    drawn = draws(500, side=16, rotation=10.0)
+    assert 9 < drawn.angle.abs().max() <= 10.01
+    grid = sampling_grid(drawn, 33, side=16)
+    torch.testing.assert_close(grid[:, 16, 16], torch.zeros(500, 2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(grid.norm(dim=3)[:, 16, 0], torch.full((500,), 32 / 33))
 
 
 def test_translation_is_a_share_of_the_side() -> None:
-    shift = augment(40, translate=0.1)._placement(500, side=40)[:, :, 2]
+    shift = draws(500, side=40, size=40, translate=0.1).shift
     assert 3.5 < shift.abs().max() <= 4.001
 
 
@@ -138,14 +150,12 @@ def test_erasing_fills_a_rectangle_with_the_mean_color() -> None:
 
 
 def color(x: Tensor, **given: Tensor) -> Tensor:
-    """Images [n, 3, H, W] after `color_maps` with the given changes and no others."""
-    one, none = torch.ones(len(x), 1, 1), torch.zeros(len(x))
-    change = {"brightness": one, "contrast": one, "saturation": one, "turn": none, **given}
+    """Images [n, 3, H, W] after `color_maps` with the given changes [n] and no others."""
+    one = torch.ones(len(x))
+    change = {"brightness": one, "contrast": one, "saturation": one, "turn": 0 * one, **given}
+    maps = color_maps(torch.stack(list(change.values()), 1))
     grey = x.mean((2, 3)) @ LUMA
-    matrix, offset = color_maps(
-        change["brightness"], change["contrast"], change["saturation"], change["turn"], grey
-    )
-    return (matrix @ x.flatten(2) + offset).view(x.shape)
+    return (maps.matrix @ x.flatten(2) + (maps.lift * grey)[:, None, None]).view(x.shape)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +171,7 @@ def test_colors_change_as_kornia_changes_them(key: str, reference: Any) -> None:
     x = images().float() / 255 * 0.2 + 0.4
     factor = torch.linspace(0.6, 1.5, 16)
     expected = reference(x, factor)
-    torch.testing.assert_close(color(x, **{key: factor[:, None, None]}), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(color(x, **{key: factor}), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_hue_turns_colors_and_keeps_their_luma() -> None:
@@ -179,8 +189,14 @@ def test_grey_images_have_no_hue_to_turn() -> None:
 
 
 def test_color_strength_bounds_the_change_of_brightness() -> None:
-    white = torch.full((400, 3, 8, 8), 255, dtype=torch.uint8)
-    seen = pixels(augment(8, color=0.25)(white)).mean((1, 2, 3))
+    grey = torch.full((400, 3, 8, 8), 128, dtype=torch.uint8)
+    seen = pixels(augment(8, color=0.25)(grey)).mean((1, 2, 3)) * 255 / 128
     assert seen.min() > 0.79
     assert seen.max() < 1.21
     assert seen.std() > 0.08
+
+
+def test_colors_are_clipped_to_black_and_white() -> None:
+    views = pixels(augment(color=1.0)(images(64)))
+    assert views.min() == pytest.approx(0, abs=1e-5)
+    assert views.max() == pytest.approx(1, abs=1e-5)

@@ -103,3 +103,30 @@ def test_a_slot_starts_its_next_trial_at_once(slot: Slot, prepared: Path, tmp_pa
     slot.start(assignment(prepared, tmp_path / "next", epochs=1))
     slot.next()
     assert time.monotonic() - begun < 5, "the server was not warm"
+
+
+def test_the_next_child_stands_by_while_a_trial_runs_and_goes_with_the_slot(
+    prepared: Path, tmp_path: Path
+) -> None:
+    own = Slot()
+    own.start(assignment(prepared, tmp_path / "one", epochs=50))
+    assert own.next()[0] == "report"
+    spare = own._spare
+    assert spare is not None
+    own.start(assignment(prepared, tmp_path / "two", epochs=50))
+    assert own.pid == spare.process.pid
+    assert own.next()[0] == "report"
+    assert own._spare is not None
+    last = own._spare.process
+    own.close()
+    assert not last.is_alive()
+
+
+def test_a_spare_child_that_was_killed_is_replaced(slot: Slot, prepared: Path, tmp_path: Path) -> None:
+    slot.start(assignment(prepared, tmp_path / "one", epochs=50))
+    assert slot.next()[0] == "report"
+    assert slot._spare is not None
+    slot._spare.process.kill()
+    slot._spare.process.join()
+    slot.start(assignment(prepared, tmp_path / "two"))
+    assert slot.next()[0] == "report"

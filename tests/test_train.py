@@ -12,12 +12,11 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from trainables.config import TrialConfig, trial_config
+from trainables.config import trial_config
 from trainables.errors import DataError, OrchestratorError, UsageError
 from trainables.families import load_family
 from trainables.feed import num_batches
 from trainables.kinds.classification import Classification
-from trainables.learn import choose_autocast, choose_layout
 from trainables.metrics import ACCURACY, accuracy
 from trainables.predictions import Dense
 from trainables.store import Part, Store
@@ -107,7 +106,8 @@ def test_it_learns_and_the_folder_holds_everything(tmp_path: Path) -> None:
     result = quick(tmp_path / "trial", listener, epochs=6)
     assert result.value == max(r.valid_metric for r in listener.reports) > 0.9
     assert (result.epochs, result.device) == (6, "cpu")
-    names = {"config.json", "curve.csv", "weights.safetensors", "valid.npz", "holdout.npz", "test.npz"}
+    names = {"config.json", "curve.csv", "execution.json", "weights.safetensors"}
+    names |= {f"{part}.npz" for part in ("valid", "holdout", "test")}
     assert {path.name for path in (tmp_path / "trial").iterdir()} == names
     for name in ("valid", "holdout", "test"):
         predictions = Dense.load(tmp_path / "trial" / f"{name}.npz")
@@ -290,14 +290,6 @@ def test_models_of_timm_train(tmp_path: Path, optimizer: str, model: str) -> Non
 
 def test_bf16_trains_where_it_is_asked_for(tmp_path: Path) -> None:
     assert quick(tmp_path, amp="bf16", epochs=4).value > 0.6
-    assert choose_autocast(TrialConfig(model="convnet", amp="bf16"), CPU)._enabled
-    assert not choose_autocast(TrialConfig(model="convnet", amp="off"), CPU)._enabled
-
-
-def test_the_layout_that_corrupts_memory_is_avoided() -> None:
-    fragile = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1, 2))
-    assert choose_layout(fragile, CPU) == torch.contiguous_format
-    assert choose_layout(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2)), CPU) == torch.channels_last
 
 
 def digit_parts() -> Store:

@@ -19,12 +19,12 @@ BETA2 = {"adam": 0.999, "adamw": 0.999, "nadamw": 0.999, "lion": 0.99}
 FUSED = ("sgd", "adam", "adamw")
 
 
-def create_optimizer(config: TrialConfig, model: nn.Module) -> Optimizer:
+def create_optimizer(config: TrialConfig, model: nn.Module, *, fused: bool = True) -> Optimizer:
     """The configuration's optimizer; biases, gains and norms (tensors of one axis) do not decay.
 
-    SGD is Nesterov's. Adam's weight decay is L2, AdamW's is decoupled.
+    SGD is Nesterov's. Adam's weight decay is L2, AdamW's is decoupled. `fused` where torch has it so.
     """
-    extra: dict[str, Any] = {"fused": True} if config.optimizer in FUSED else {}
+    extra: dict[str, Any] = {"fused": True} if fused and config.optimizer in FUSED else {}
     if config.optimizer in BETA2:
         extra["betas"] = (config.momentum, BETA2[config.optimizer])
     optimizer: Optimizer = create_optimizer_v2(

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from trainables import atomic
+from trainables import atomic, execution
 from trainables.config import TrialConfig
 from trainables.errors import DataError, OrchestratorError
 from trainables.feed import Feed
@@ -79,7 +80,8 @@ def train(
     batches, and drops the epoch that it interrupts. Best is the best validation metric, then the lower
     validation loss, then the earlier epoch. On return `folder` holds config.json, curve.csv,
     weights.safetensors, valid.npz, holdout.npz and test.npz, the weights and predictions being the best
-    epoch's. On a CPU the same seed and number of threads give the same bits. Seeds the global generators.
+    epoch's, and execution.json, how its steps were executed. On a CPU the same seed, number of threads and
+    execution give the same bits. Seeds the global generators.
 
     Raises TrialDiverged on a loss or metric that is not finite, UsageError or DataError for what cannot
     be trained, OrchestratorError when stopped before the first epoch ended or out of GPU memory.
@@ -88,11 +90,14 @@ def train(
     with _memory_errors(config), atomic.disk_errors("The trial", folder):
         folder.mkdir(parents=True, exist_ok=True)
         atomic.write(folder / "config.json", config.to_json().encode())
-        learner = Learner(task.kind, store.parts["train"], config, cancelled)
-        valid = Feed(store.parts["valid"], learner.device)
+        learner = Learner(
+            task.kind, store.parts["train"], config, cancelled=cancelled, findings=_findings(store)
+        )
+        valid = Feed(store.parts["valid"], learner.device, reread=True)
         reports, best = _epochs(task, learner, valid, report)
+        atomic.write(folder / execution.FILE, _how(learner, store))
         atomic.write(folder / "curve.csv", _curve(reports))
-        atomic.write(folder / "weights.safetensors", safetensors_bytes(best.weights))
+        atomic.write(folder / "weights.safetensors", _weights(best))
         learner.model.load_state_dict(best.weights)
         _predict(task, learner, store, best, folder=folder)
     return TrialResult(
@@ -116,7 +121,8 @@ def _epochs(
             break
         reports.append(row)
         if best is None or _rank(row, task.metric) > _rank(best.report, task.metric):
-            best = Best(report=row, weights=_copied(learner.model), answers=answers)
+            weights = _kept(learner.model, {} if best is None else best.weights)
+            best = Best(report=row, weights=weights, answers=answers)
         if not report(row):
             break
     if best is None:
@@ -156,12 +162,22 @@ def _rank(row: EpochReport, metric: Metric) -> tuple[float, float]:
     return metric.utility(row.valid_metric), -row.valid_loss
 
 
-def _copied(model: nn.Module) -> dict[str, Tensor]:
-    """The model's state in memory of its own, on the CPU."""
-    return {
-        name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, value in model.state_dict().items()
-    }
+def _kept(model: nn.Module, place: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The model's state in memory of its own, on the CPU: in `place`, where a state was kept before.
+
+    Fresh memory for each best epoch, and another layout, would take three times as long.
+    """
+    for name, value in model.state_dict().items():
+        if name in place:
+            place[name].copy_(value)
+        else:
+            place[name] = value.detach().to("cpu", copy=True)
+    return place
+
+
+def _weights(best: Best) -> bytes:
+    data: bytes = safetensors_bytes({name: value.contiguous() for name, value in best.weights.items()})
+    return data
 
 
 def _predict(task: Task, learner: Learner, store: Store, best: Best, *, folder: Path) -> None:
@@ -170,6 +186,23 @@ def _predict(task: Task, learner: Learner, store: Store, best: Best, *, folder: 
     for name in ("holdout", "test"):
         feed = Feed(store.parts[name], learner.device)
         task.kind.predict(feed.ids, learner.answers(feed).cpu()).save(folder / f"{name}.npz")
+
+
+def _findings(store: Store) -> Path | None:
+    """What was found for other trials stands beside the stores; a store made in memory has no place."""
+    return store.folder.parent / execution.FILE if store.folder.name else None
+
+
+def _how(learner: Learner, store: Store) -> bytes:
+    how = {
+        **dataclasses.asdict(learner.step.execution),
+        "augment": learner.augment.path,
+        "store_side": store.side,
+        "resident": learner.feed.resident,
+        "device": _device_name(learner.device),
+        "threads": torch.get_num_threads(),
+    }
+    return json.dumps(how, indent=1).encode()
 
 
 def _require_targets(store: Store) -> None:

@@ -1,0 +1,45 @@
+"""Ray Tune around the conductor, with trials that train nothing."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.reporting import InstantActor, made_up_search
+from orchestrator import journal, tune
+from orchestrator.conductor import Conductor
+
+SLOTS = 2
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[None]:
+    with tune.cluster(address=None, cpus=SLOTS, gpus=0):
+        yield
+
+
+@pytest.mark.usefixtures("ray")
+def test_tune_runs_what_the_conductor_suggests_and_ends_what_it_stops(tmp_path: Path) -> None:
+    heard: list[str] = []
+    made = made_up_search(tmp_path, slots=SLOTS, trials=12, epochs=9, first_rung=3)
+    with made as (folder, record, make):
+        conductor = make(lambda event, _: heard.append(event["event"]), Conductor)
+        workplace = tune.Workplace(
+            task="digits", store=folder.path, folder=folder, threads=1, deadline=float("inf")
+        )
+        tune.run(conductor, workplace, cpus=1, gpus=0, actor=InstantActor)
+    assert conductor.stopped == "all trials done"
+    assert (len(record.trials), record.count("RUNNING"), record.count("FAIL")) == (12, 0, 0)
+    assert all(trial.epoch == 9 for trial in record.trials.values() if trial.state == "COMPLETE")
+    assert any(trial.state == "PRUNED" and trial.epoch == 3 for trial in record.trials.values())
+    assert journal.read(folder.journal) == record
+    assert heard.count("report") == sum(trial.epoch for trial in record.trials.values())
+
+
+def test_an_assignment_is_plain_values(tmp_path: Path) -> None:
+    with made_up_search(tmp_path, slots=1, trials=1, epochs=1, first_rung=1) as (folder, _, _):
+        workplace = tune.Workplace(task="digits", store=folder.path, folder=folder, threads=1, deadline=9.0)
+        assignment = workplace.assign("0003", {"lr": 0.1})
+    assert assignment.folder == str(folder.trial("0003"))
+    assert json.loads(json.dumps(assignment.params)) == {"lr": 0.1}
