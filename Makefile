@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 
 .PHONY: setup demo ui test test-slow lint lock
 
-demo: setup  ## set up and search the embedded digits: about two minutes on two cores
+demo: setup  ## set up and search the embedded digits: about a minute and a half on two cores
 	$(BIN)/python -m orchestrator.search digits --trials 24
 
 ui: setup  ## the MLflow UI on the searches of this folder
