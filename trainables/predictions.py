@@ -1,12 +1,13 @@
 """What a model answers, as numpy, and its form on disk."""
 
-import os
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from trainables import atomic
 from trainables.errors import DataError
 
 
@@ -35,12 +36,9 @@ class Dense:
     def save(self, path: Path) -> None:
         """Write as npz: ids as unicode, logits as float16 under `logits/HEAD`; atomic."""
         arrays = {f"logits/{k}": np.clip(v, -6e4, 6e4).astype(np.float16) for k, v in self.fields.items()}
-        temporary = path.with_name(f".{path.name}.tmp")
-        with temporary.open("wb") as file:
-            np.savez(file, ids=np.asarray(self.ids, dtype=np.str_), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        content = io.BytesIO()
+        np.savez(content, ids=np.asarray(self.ids, dtype=np.str_), **arrays)
+        atomic.write(path, content.getvalue())
 
     @staticmethod
     def load(path: Path) -> "Dense":
