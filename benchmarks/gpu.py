@@ -29,6 +29,7 @@ from torch.profiler import ProfilerActivity, profile
 from trainables.config import TrialConfig, trial_config
 from trainables.kinds.classification import Classification
 from trainables.learn import Learner
+from trainables.mixing import Targets
 from trainables.store import Part
 from trainables.task import Head
 
@@ -101,7 +102,7 @@ def steps_alone(learner: Learner) -> None:
     """As many steps as an epoch has, on one augmented batch that lies on the device."""
     learner.model.train()
     rows = learner.feed.rows[: learner.config.batch_size]
-    x, targets = learner.augment.batch(learner.feed, rows), learner.feed.targets_of(rows)
+    x, targets = learner.augment.batch(learner.feed, rows), Targets(first=learner.feed.targets_of(rows))
     for _ in range(learner.num_batches):
         learner.step(x, targets)
 

@@ -26,6 +26,8 @@ from trainables.config import trial_config
 from trainables.execution import PLAIN, Execution, Findings, candidates
 from trainables.families import load_family
 from trainables.kinds.classification import Classification
+from trainables.mixing import Targets
+from trainables.objective import Objective
 from trainables.stepping import Step, choose, probing
 from trainables.store import Store, prepare
 from trainables.task import Head, load_task
@@ -43,13 +45,13 @@ LONG = 10**5
 SEEDS = range(5)
 
 
-def theirs(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Callable[[], float]:
+def theirs(model: nn.Module, batch: tuple[Tensor, Targets]) -> Callable[[], float]:
     """A plain step: float32, NCHW, AdamW as it comes."""
     optimizer = torch.optim.AdamW(model.parameters())
     x, targets = batch
 
     def step() -> float:
-        loss = nn.functional.cross_entropy(model(x), targets[:, 0])
+        loss = nn.functional.cross_entropy(model(x), targets.first[:, 0])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -64,15 +66,16 @@ def compare(name: str, *, size: int, batch_size: int, steps: int) -> dict[str, A
     torch.manual_seed(0)
     config = trial_config(options)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_family(config.model).build(config, KIND.num_outputs).train().to(device)
+    model = load_family(config.model).build(config, KIND.num_outputs(config)).train().to(device)
     batch = (
         torch.randn(batch_size, 3, size, size, device=device),
-        torch.randint(0, KIND.num_outputs, (batch_size, 1), device=device),
+        Targets(first=torch.randint(0, len(KIND.heads[0].classes), (batch_size, 1), device=device)),
     )
+    objective = Objective(KIND, config, batch[1].first)
     tried = candidates(config, model, device)
-    chosen = choose(probing(model, KIND, config), tried, batch, updates=LONG)
+    chosen = choose(probing(model, objective, config), tried, batch, updates=LONG)
     plain = theirs(copy.deepcopy(model), batch)
-    step = Step(model, KIND, config, chosen)
+    step = Step(model, objective, config, chosen)
     sides: dict[str, Callable[[], float]] = {"ours": lambda: step(*batch)[0].item(), "plain": plain}
     times = in_turns(sides, steps=steps)
     return {**times, "ratio": times["plain"] / times["ours"], "execution": dataclasses.asdict(chosen)}

@@ -122,7 +122,7 @@ def train_model(config: dict[str, Any], settings: Settings) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     task = load_task(settings.task)
     train_loader, valid_loader = loaders(trial, settings)
-    model = load_family(trial.model).build(trial, task.kind.num_outputs).to(device)
+    model = load_family(trial.model).build(trial, task.kind.num_outputs(trial)).to(device)
     criterion = nn.CrossEntropyLoss(label_smoothing=trial.label_smoothing)
     optimizer = make_optimizer(trial, model)
     scheduler = make_scheduler(trial, optimizer, len(train_loader))

@@ -18,13 +18,16 @@ def root_of(task: Task, asked: Path | None) -> Path:
     return base if "ORCH_DATA" in os.environ and not inside.is_dir() else inside
 
 
-def read(task: Task, asked: Path | None) -> tuple[Path, Splits]:
-    """The data's root and its parts, with valid and holdout cut where the data has none.
+def read(task: Task, asked: Path | None) -> tuple[Path, Task, Splits]:
+    """The data's root, the task with the heads found there, and the parts.
 
-    Raises UsageError where there is no data, DataError where it cannot be used.
+    Valid and holdout are cut where the data has none. Raises UsageError where there is no data, DataError
+    where it cannot be used.
     """
     root = root_of(task, asked)
-    return root, complete(task.read(root), heads=task.kind.heads)
+    splits = task.read(root)
+    found = task.with_heads(splits.heads)
+    return root, found, complete(splits, heads=found.kind.heads)
 
 
 def median_side(splits: Splits, *, count: int) -> int:

@@ -80,6 +80,7 @@ def fit(folder: SearchFolder, *, task: Task, k: int = 5, method: str = "all") ->
         raise unknown("ensemble method", method, ("all", *known_methods()))
     record = journal.read(folder.journal)
     store = open_store(Path(record.asked["store"]))
+    task = task.with_heads(store.heads)
     bank = read_bank(folder, record, store=store, k=k)
     ensembles = compare(
         {name: Answers(members=m, targets=store.parts[name].targets) for name, m in bank.parts.items()},

@@ -9,13 +9,12 @@ import numpy as np
 from orchestrator.folders import SearchFolder
 from orchestrator.journal import SearchRecord, TrialRecord
 from trainables.predictions import Dense
-from trainables.task import load_task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from trainables.store import Part
+    from trainables.store import Part, Store
 
 TRAIN, VALID, INK, FAINT = "#E69F00", "#0072B2", "#333333", "#D9D9D9"  # of Okabe and Ito's safe palette
 DPI = 110
@@ -60,16 +59,20 @@ def ensemble_pictures(
 
 
 def _part(record: SearchRecord, name: str) -> "Part":
+    return _store(record).parts[name]
+
+
+def _store(record: SearchRecord) -> "Store":
     from trainables.store import open_store
 
-    return open_store(Path(record.asked["store"])).parts[name]
+    return open_store(Path(record.asked["store"]))
 
 
 def _draw_heads(predictions: Dense, part: "Part", record: SearchRecord, into: Path, *, title: str) -> None:
     """`confusion.png`, or with several heads `confusion_HEAD.png` each; nothing without heads or answers."""
     from ensembles.blend import align
 
-    heads = getattr(load_task(record.asked["task"]).kind, "heads", ())
+    heads = _store(record).heads
     if part.targets is None or not part.ids:
         return
     [aligned] = align([predictions], part.ids)

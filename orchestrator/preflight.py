@@ -17,7 +17,7 @@ def check_models(configs: Sequence[TrialConfig], kind: Kind) -> None:
     once = list({config.model: config for config in configs}.values())
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    child = context.Process(target=_build_all, args=(theirs, once, kind.num_outputs), daemon=True)
+    child = context.Process(target=_build_all, args=(theirs, once, kind), daemon=True)
     child.start()
     theirs.close()
     try:
@@ -30,7 +30,7 @@ def check_models(configs: Sequence[TrialConfig], kind: Kind) -> None:
         raise error
 
 
-def _build_all(pipe: Connection, configs: Sequence[TrialConfig], num_outputs: int) -> None:
+def _build_all(pipe: Connection, configs: Sequence[TrialConfig], kind: Kind) -> None:
     import torch
 
     from trainables.families import load_family
@@ -38,7 +38,7 @@ def _build_all(pipe: Connection, configs: Sequence[TrialConfig], num_outputs: in
     for config in configs:
         try:
             with torch.device("meta"):
-                load_family(config.model).build(config, num_outputs)
+                load_family(config.model).build(config, kind.num_outputs(config))
         except OrchestratorError as error:
             return pipe.send(error)
         except Exception as error:

@@ -60,7 +60,7 @@ def prepare(task_name: str, asked: Asked, *, resources: Mapping[str, float]) -> 
     task = load_task(task_name)
     space_name = asked.space or task.space
     space = load_named("search_spaces", space_name, "space", "search space")
-    root, splits = data.read(task, asked.data)
+    root, task, splits = data.read(task, asked.data)
     organisers_order(splits.sample_submission, [sample.id for sample in splits.test])
     gpus = plan.gpus_each(asked.gpus_per_trial, resources)
     fixed = (

@@ -195,7 +195,8 @@ def _open(task: str, store: str) -> "tuple[Task, Store]":
     from trainables.store import open_store
     from trainables.task import load_task
 
-    return load_task(task), open_store(Path(store))
+    opened = open_store(Path(store))
+    return load_task(task).with_heads(opened.heads), opened
 
 
 def _config(assignment: Assignment) -> "TrialConfig":

@@ -40,6 +40,7 @@ def submit(folder: SearchFolder, *, task: Task, method: str | None = None) -> Pa
     chosen = _ensemble(folder, task, method)
     record = journal.read(folder.journal)
     store = open_store(Path(record.asked["store"]))
+    task = task.with_heads(store.heads)
     if not store.parts["test"].ids:
         raise DataError(f"The data of {task.name} has no test part.", fix="There is nothing to hand in.")
     members = [read_predictions(folder, trial_id, store=store, part="test") for trial_id in chosen.trial_ids]

@@ -1,6 +1,7 @@
 """What every task, kind, model, space and method must do; each is found by its name."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,14 @@ TIMM = ["test_resnet", "test_vit"]
 CONTEXTS: list[dict[str, Any]] = [
     {"device": device, "pixels": pixels} for device in ("cpu", "cuda") for pixels in (28, 64, 512)
 ]
+
+
+def closed(name: str) -> Task:
+    """A task by its name, with classes of ours where it leaves them to the data."""
+    task = load_task(name)
+    if all(head.classes for head in task.kind.heads):
+        return task
+    return task.with_heads(tuple(replace(head, classes=("ant", "bee", "cat")) for head in task.kind.heads))
 
 
 def random_answers(task: Task, count: int, *, seed: int = 0) -> tuple[Dense, np.ndarray]:
@@ -63,14 +72,14 @@ class TestTask:
             assert missing.fix
 
     def test_a_perfect_answer_has_the_best_score(self, name: str) -> None:
-        task = load_task(name)
+        task = closed(name)
         perfect, targets = random_answers(task, 50)
         poor, _ = random_answers(task, 50, seed=1)
         utility = task.metric.utility
         assert utility(task.metric.fn(perfect, targets)) > utility(task.metric.fn(poor, targets))
 
     def test_its_answer_passes_its_own_check_and_a_cut_one_does_not(self, name: str, tmp_path: Path) -> None:
-        task = load_task(name)
+        task = closed(name)
         predictions, _ = random_answers(task, 7)
         path = tmp_path / task.answer.filename
         task.answer.write(predictions, path)
@@ -93,14 +102,14 @@ class TestTask:
         assert all(baseline.source for baseline in load_task(name).baselines)
 
     def test_its_kind_learns_from_its_outputs(self, name: str) -> None:
-        kind = load_task(name).kind
-        outputs = torch.zeros(6, kind.num_outputs, requires_grad=True)
-        targets = torch.stack([torch.arange(6) % head.num_classes for head in kind.heads], dim=1)
+        kind = closed(name).kind
         config = trial_config({"model": "convnet", "label_smoothing": 0.1})
-        kind.loss(outputs, targets, config).backward()
+        outputs = torch.zeros(6, kind.num_outputs(config), requires_grad=True)
+        targets = torch.stack([torch.arange(6) % head.num_classes for head in kind.heads], dim=1)
+        kind.losses(outputs, targets, config).mean().backward()
         assert outputs.grad is not None
-        favoured = torch.zeros(6, kind.num_outputs).sub(outputs.grad)
-        read = kind.predict([str(i) for i in range(6)], favoured)
+        favoured = torch.zeros(6, kind.num_outputs(config)).sub(outputs.grad)
+        read = kind.predict([str(i) for i in range(6)], favoured, config)
         for head, column in zip(kind.heads, targets.T, strict=True):
             assert read.fields[head.name].shape == (6, head.num_classes)
             assert (read.fields[head.name].argmax(1) == column.numpy()).all()
@@ -141,7 +150,7 @@ class TestModel:
 @pytest.mark.parametrize("name", SPACES)
 def test_every_configuration_of_a_space_is_valid(name: str, context: dict[str, Any]) -> None:
     space = load_named("search_spaces", name, "space", "search space")
-    owner = next((load_task(t) for t in TASKS if load_task(t).space == name), load_task("digits"))
+    owner = closed(next((t for t in TASKS if load_task(t).space == name), "digits"))
     defaults: dict[str, Scalar] = {**owner.defaults, "epochs": 2}
     configs, described = sample_space(
         owner, space, count=40, seed=0, defaults=defaults, fixed={}, context=context
@@ -149,7 +158,7 @@ def test_every_configuration_of_a_space_is_valid(name: str, context: dict[str, A
     assert described
     for config in {config.model: config for config in configs}.values():
         with torch.device("meta"):
-            load_family(config.model).build(config, owner.kind.num_outputs)
+            load_family(config.model).build(config, owner.kind.num_outputs(config))
 
 
 @pytest.mark.parametrize("name", SPACES)

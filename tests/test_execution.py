@@ -25,6 +25,8 @@ from trainables.execution import (
 from trainables.feed import Feed
 from trainables.kinds.classification import Classification
 from trainables.learn import Learner
+from trainables.mixing import Targets
+from trainables.objective import Objective
 from trainables.stepping import Step, affordable, choose, fastest, probing
 from trainables.task import Head
 from trainables.train import train
@@ -32,6 +34,7 @@ from trainables.train import train
 CPU = torch.device("cpu")
 KIND = Classification(heads=(Head(name="label", classes=("a", "b", "c")),))
 CONFIG = TrialConfig(model="convnet", batch_size=8, amp="off")
+OBJECTIVE = Objective(KIND, CONFIG, torch.zeros(8, 1, dtype=torch.int64))
 FAST = Execution(channels_last=True, fused=True, quick_convolutions=True)
 
 
@@ -41,9 +44,9 @@ def network(*, norm: bool = False) -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(8 * 36, 3))
 
 
-def batch(num_images: int = 8) -> tuple[Tensor, Tensor]:
+def batch(num_images: int = 8) -> tuple[Tensor, Targets]:
     torch.manual_seed(1)
-    return torch.randn(num_images, 3, 6, 6), torch.randint(0, 3, (num_images, 1))
+    return torch.randn(num_images, 3, 6, 6), Targets(first=torch.randint(0, 3, (num_images, 1)))
 
 
 class Narrow(nn.Module):
@@ -68,8 +71,8 @@ def gradients(step: Step) -> list[Tensor]:
 
 @pytest.mark.parametrize("most", [1, 3, 4, 7])
 def test_a_batch_that_does_not_fit_gives_the_whole_batchs_gradient(most: int) -> None:
-    whole = Step(network(), KIND, CONFIG, PLAIN)
-    parted = Step(Narrow(network(), most), KIND, CONFIG, PLAIN)
+    whole = Step(network(), OBJECTIVE, CONFIG, PLAIN)
+    parted = Step(Narrow(network(), most), OBJECTIVE, CONFIG, PLAIN)
     loss, answer = whole(*batch(7))
     parted_loss, parted_answer = parted(*batch(7))
     assert parted.execution.micro_batches > 1 or most == 7
@@ -80,7 +83,7 @@ def test_a_batch_that_does_not_fit_gives_the_whole_batchs_gradient(most: int) ->
 
 def test_after_the_first_failure_no_batch_fails_again() -> None:
     model = Narrow(network(), 3)
-    step = Step(model, KIND, CONFIG, PLAIN)
+    step = Step(model, OBJECTIVE, CONFIG, PLAIN)
     for _ in range(3):
         step(*batch())
     assert model.seen == [2] * 12
@@ -89,11 +92,11 @@ def test_after_the_first_failure_no_batch_fails_again() -> None:
 
 def test_batch_normalisation_never_sees_one_image_alone() -> None:
     model = Narrow(network(norm=True), 2)
-    step = Step(model, KIND, CONFIG, PLAIN)
+    step = Step(model, OBJECTIVE, CONFIG, PLAIN)
     step(*batch())
     assert model.seen == [2, 2, 2, 2]
     with pytest.raises(torch.OutOfMemoryError):
-        Step(Narrow(network(norm=True), 1), KIND, CONFIG, PLAIN)(*batch())
+        Step(Narrow(network(norm=True), 1), OBJECTIVE, CONFIG, PLAIN)(*batch())
 
 
 def test_micro_batches_and_evaluation_batches_are_remembered(tmp_path: Path) -> None:
@@ -151,7 +154,7 @@ def test_a_short_trial_is_not_probed_and_a_long_one_times_what_it_can_pay() -> N
 
     def step(execution: Execution) -> Step:
         made.append(execution)
-        return Step(network(), KIND, CONFIG, execution)
+        return Step(network(), OBJECTIVE, CONFIG, execution)
 
     tried = candidates(CONFIG, network(), CPU)
     assert choose(step, tried, batch(), updates=799) == tried[0]
@@ -169,7 +172,7 @@ def test_the_probe_leaves_network_and_random_numbers_alone() -> None:
     expected = torch.rand(3)
     torch.manual_seed(5)
     tried = candidates(CONFIG, model, CPU)
-    assert choose(probing(model, KIND, CONFIG), tried, given, updates=10**4) in tried
+    assert choose(probing(model, OBJECTIVE, CONFIG), tried, given, updates=10**4) in tried
     assert torch.equal(torch.rand(3), expected)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])

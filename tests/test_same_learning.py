@@ -38,7 +38,7 @@ def score(store: Store, path: AugmentPath, seed: int) -> float:
     for epoch in range(1, EPOCHS + 1):
         learner.learn(epoch)
     valid = Feed(store.parts["valid"], learner.device)
-    predictions = DIGITS.kind.predict(valid.ids, learner.answers(valid).cpu())
+    predictions = DIGITS.kind.predict(valid.ids, learner.answers(valid).cpu(), config)
     return DIGITS.metric.fn(predictions, valid.targets_of(valid.rows).cpu().numpy())
 
 

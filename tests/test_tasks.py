@@ -139,13 +139,13 @@ def test_the_loss_is_the_weighted_mean_over_the_heads() -> None:
         return -(0.9 * log[torch.arange(5), labels] + 0.1 * log.mean(1)).mean()
 
     first, second = smoothed(outputs[:, :4], targets[:, 0]), smoothed(outputs[:, 4:], targets[:, 1])
-    assert kind.num_outputs == 7
-    assert torch.allclose(kind.loss(outputs, targets, config), (2 * first + second) / 3)
+    assert kind.num_outputs(config) == 7
+    assert torch.allclose(kind.losses(outputs, targets, config).mean(), (2 * first + second) / 3)
 
 
 def test_predictions_are_split_by_head() -> None:
     outputs = torch.randn(2, 7, requires_grad=True, dtype=torch.bfloat16)
-    dense = Classification(heads=HEADS).predict(["p", "q"], outputs)
+    dense = Classification(heads=HEADS).predict(["p", "q"], outputs, TrialConfig(model="convnet"))
     assert dense.ids == ("p", "q")
     assert {name: (v.shape, v.dtype) for name, v in dense.fields.items()} == {
         "root": ((2, 4), np.dtype(np.float32)),

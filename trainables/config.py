@@ -26,6 +26,8 @@ class TrialConfig:
     model: str
     """A module of `trainables/models`, or any timm model name."""
     pretrained: bool = False
+    weights: str = ""
+    """Where pretrained weights are taken from: a file, or a folder of MODEL.safetensors; "" fetches them."""
     image_size: int = Field(default=64, ge=8, le=2048)
     """Side of the square that the model sees, in px."""
     batch_size: int = Field(default=64, ge=1, le=65536)
@@ -41,8 +43,36 @@ class TrialConfig:
     clip_grad: float = Field(default=0.0, ge=0)
     """Largest gradient norm; 0 clips nothing."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    accumulate: int = Field(default=1, ge=1, le=1024)
+    """Batches whose gradients make one update."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Learning rate of each group of layers relative to the next one towards the head."""
+    head_epochs: int = Field(default=0, ge=0)
+    """Two-stage fine-tuning: so many epochs train the classifier alone, then all layers are trained."""
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    """Decay an update of the averaged weights, which are then validated and kept; 0 averages nothing."""
+    patience: int = Field(default=0, ge=0)
+    """The trial ends after so many epochs without a better score; 0 never."""
+    start_size: float = Field(default=1.0, gt=0, le=1)
+    """Progressive resizing: training begins at this share of `image_size` and reaches it at two thirds."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    augment: Literal["none", "standard", "randaugment"] = "standard"
+    focal: float = Field(default=0.0, ge=0, le=10)
+    """Focusing parameter gamma of the focal loss; 0 is cross entropy."""
+    class_weights: float = Field(default=0.0, ge=0, le=1)
+    """An image's loss counts as its class' frequency to the power of minus this."""
+    balance: float = Field(default=0.0, ge=0, le=1)
+    """Images are drawn as their class' frequency to the power of minus this; 0 sees each once an epoch."""
+    hard_share: float = Field(default=1.0, gt=0, le=1)
+    """Hard-example mining: only this share of a batch, that of highest loss, is learned from."""
+    mixup: float = Field(default=0.0, ge=0)
+    """Alpha of the Beta distribution of mixup; 0 mixes nothing."""
+    cutmix: float = Field(default=0.0, ge=0)
+    """Alpha of CutMix; with mixup too, each batch takes one of the two."""
+    mix_probability: float = Field(default=1.0, ge=0, le=1)
+    """Share of the batches that mixup or CutMix changes."""
+    ordinal: Literal["classes", "regression", "cumulative"] = "classes"
+    """How ordered grades are learned; other tasks know classes only."""
+    augment: Literal["none", "standard", "randaugment", "trivialaugment"] = "standard"
     crop: float = Field(default=0.0, ge=0, lt=1)
     """Random resized crop: the smallest area is 1 - crop of the image."""
     flip: bool = False
@@ -55,6 +85,14 @@ class TrialConfig:
     """Strength of brightness, contrast, saturation and hue jitter."""
     erasing: float = Field(default=0.0, ge=0, le=1)
     """Probability of random erasing."""
+    tta: Literal["none", "flip", "crops", "flip_crops"] = "none"
+    """Test-time augmentation of the final predictions: views beside the plain one."""
+    tta_plain: float = Field(default=0.5, ge=-1, le=1)
+    """Weight of the plain view against all others together; -1 fits it on the validation part."""
+    folds: int = Field(default=0, ge=0, le=100)
+    """Cross-validation over train and valid together in so many folds; 0 keeps the data's own parts."""
+    fold: int = Field(default=0, ge=0)
+    """The fold, counted from 0, that this trial is validated on."""
     amp: Literal["auto", "bf16", "off"] = "auto"
     """bf16 autocast; auto uses it where the device gains from it."""
     seed: int = Field(default=0, ge=0)

@@ -27,14 +27,15 @@ class Feed:
 
     Rows are int64 tensors on the CPU. On a CPU the images stay in the memory map, whose pages all
     processes of a node share. On a GPU the part is copied there whole where it fits; else its batches are
-    brought in the order that `shuffled` or `in_order` last gave, one ahead. With `reread` the results of
+    brought in the order that `batches` or `in_order` last gave, one ahead. With `reread` the results of
     `plain` are kept.
     """
 
     def __init__(self, part: Part, device: torch.device, *, reread: bool = False) -> None:
         self.ids = part.ids
         self.device = device
-        self.rows = torch.arange(len(part.ids))
+        self.rows = torch.arange(len(part.ids)) if part.rows is None else torch.from_numpy(part.rows.copy())
+        """int64 [n] on the CPU: the rows that belong to the part; others lie between them in a fold."""
         self.resident = device.type == "cuda" and _fits(part.images.nbytes, device)
         self.source = self._source(part.images)
         """uint8 [n, 3, S, S] in channels-last memory on the device, not to be written; None if brought."""
@@ -44,7 +45,11 @@ class Feed:
         self._staging = Staging(part.images, device)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.rows)
+
+    def names(self, rows: Tensor) -> list[str]:
+        """Ids of rows [B]."""
+        return [self.ids[i] for i in rows.tolist()]
 
     def images(self, rows: Tensor) -> Tensor:
         """uint8 [B, 3, side, side] on the device, channels last, of rows [B]."""
@@ -67,12 +72,12 @@ class Feed:
         if len(self):
             yield from self._staging.follow(self.rows.split(batch_size))
 
-    def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Rows of every batch of one epoch in a random order.
+    def batches(self, order: Tensor, batch_size: int) -> Iterator[Tensor]:
+        """Rows of every batch of an epoch that shows `order`, int64 [n] on the CPU.
 
         A last batch of a single image is left out, for batch normalisation cannot use it.
         """
-        batches = torch.randperm(len(self), generator=generator).split(batch_size)
+        batches = order.split(batch_size)
         yield from self._staging.follow([rows for rows in batches if len(rows) > 1 or batch_size == 1])
 
     def _moved(self, rows: Tensor) -> Tensor:
@@ -91,7 +96,7 @@ class Feed:
         """Of type uint8 where kept or on a CPU, else in 0..255."""
         kept = self._kept.get(size)
         if kept is None and self._keeps(size):
-            kept = self._kept[size] = _Kept(len(self), size, self.device)
+            kept = self._kept[size] = _Kept(len(self.ids), size, self.device)
         if kept is None:
             return resize(self.images(rows), size)
         if not bool(kept.known[rows].all()):
@@ -101,7 +106,7 @@ class Feed:
     def _keeps(self, size: int) -> bool:
         """Whether resizing is worth keeping, and small enough."""
         side = None if self.source is None else self.source.shape[-1]
-        return self._reread and side != size and 3 * size**2 * len(self) <= KEPT_BYTES
+        return self._reread and side != size and 3 * size**2 * len(self.ids) <= KEPT_BYTES
 
 
 class _Kept:
@@ -119,7 +124,7 @@ class _Kept:
 
 
 def num_batches(num_images: int, batch_size: int) -> int:
-    """How many batches `shuffled` gives."""
+    """How many batches `Feed.batches` gives."""
     whole, rest = divmod(num_images, batch_size)
     return whole + (rest > 1)
 

@@ -17,7 +17,10 @@ from trainables.errors import DataError, OrchestratorError, UsageError
 from trainables.execution import Execution, Findings, candidates, evaluation_batches
 from trainables.families import load_family
 from trainables.feed import Feed, num_batches
+from trainables.mixing import Mixer, Targets
+from trainables.objective import Objective
 from trainables.optimize import create_schedule
+from trainables.sampling import Sampler
 from trainables.stepping import Step, choose, is_timed, probing
 from trainables.store import Part
 from trainables.task import Kind
@@ -74,11 +77,16 @@ class Learner:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.feed = Feed(part, self.device)
         self.num_batches = num_batches(len(self.feed), config.batch_size)
-        self.model = load_family(config.model).build(config, kind.num_outputs)
+        self.num_outputs = kind.num_outputs(config)
+        self.model = load_family(config.model).build(config, self.num_outputs)
         _require_batches(self.model, self.num_batches, config)
         self.model.to(self.device)
         self.findings = Findings(findings, config, self.device)
-        self.step = Step(self.model, kind, config, self.findings.recall() or self._probe())
+        targets = self.feed.targets_of(self.feed.rows)
+        self.objective = Objective(kind, config, targets)
+        self.sampler = Sampler(config, self.feed.rows, targets.cpu())
+        self.mixer = Mixer(config, torch.Generator().manual_seed(config.seed + 2))
+        self.step = Step(self.model, self.objective, config, self.findings.recall() or self._probe())
         self.schedule = create_schedule(config, self.step.optimizer, updates_per_epoch=self.num_batches)
         self.order = torch.Generator().manual_seed(config.seed)
         self.augment = Augment(config, torch.Generator().manual_seed(config.seed + 1))
@@ -90,7 +98,8 @@ class Learner:
         answers: list[Tensor] = []
         seen: list[Tensor] = []
         every = 1 if self.device.type == "cpu" else CHECK_EVERY
-        for step, rows in enumerate(self.feed.shuffled(self.config.batch_size, self.order), 1):
+        shown = self.feed.batches(self.sampler.epoch(self.order), self.config.batch_size)
+        for step, rows in enumerate(shown, 1):
             if self.cancelled():
                 raise Interrupted
             lr = self.lr
@@ -127,7 +136,7 @@ class Learner:
         raise AssertionError("There is a size to try.")
 
     def _answers(self, feed: Feed, size: int, cancelled: Callable[[], bool]) -> Tensor:
-        answers = [torch.zeros(0, self.kind.num_outputs, device=self.device)]
+        answers = [torch.zeros(0, self.num_outputs, device=self.device)]
         for rows in feed.in_order(size):
             if cancelled():
                 raise Interrupted
@@ -137,7 +146,8 @@ class Learner:
     def _update(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """One update on a batch; its loss and outputs [B, num_outputs], detached and float32."""
         before = self.step.execution
-        result = self.step(self.augment.batch(self.feed, rows), self.feed.targets_of(rows))
+        views = self.augment.batch(self.feed, rows)
+        result = self.step(*self.mixer(views, self.feed.targets_of(rows)))
         if self.step.execution != before:
             self._amend(self.step.execution)
         return result
@@ -150,10 +160,11 @@ class Learner:
     def _probe(self) -> Execution:
         """The fastest execution for this trial; kept where it was timed."""
         rows = self.feed.rows[: self.config.batch_size]
-        batch = self.feed.plain(rows, self.config.image_size), self.feed.targets_of(rows)
+        views = self.feed.plain(rows, self.config.image_size)
+        batch = views, Targets(first=self.feed.targets_of(rows))
         updates = self.config.epochs * self.num_batches
         tried = candidates(self.config, self.model, self.device)
-        found = choose(probing(self.model, self.kind, self.config), tried, batch, updates=updates)
+        found = choose(probing(self.model, self.objective, self.config), tried, batch, updates=updates)
         if is_timed(tried, updates):
             self.findings.remember(found)
         return found

@@ -12,8 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from trainables.config import TrialConfig
 from trainables.convolutions import quicken
 from trainables.execution import PLAIN, Execution, compiled
+from trainables.mixing import Targets
+from trainables.objective import Objective
 from trainables.optimize import create_optimizer
-from trainables.task import Kind
 
 SHARE = 0.01
 """Of a trial's updates, that the probe may take."""
@@ -33,8 +34,10 @@ class Step:
     normalisation alone sees the parts, of at least two images, and not the batch.
     """
 
-    def __init__(self, model: nn.Module, kind: Kind, config: TrialConfig, execution: Execution) -> None:
-        self.kind, self.config, self.execution = kind, config, execution
+    def __init__(
+        self, model: nn.Module, objective: Objective, config: TrialConfig, execution: Execution
+    ) -> None:
+        self.objective, self.config, self.execution = objective, config, execution
         self.layout = torch.channels_last if execution.channels_last else torch.contiguous_format
         self.model = model.to(memory_format=self.layout)
         if execution.quick_convolutions:
@@ -46,7 +49,7 @@ class Step:
         mode = execution.compiled
         self._trained = self.model if mode == "no" else torch.compile(self.model, mode=mode)
 
-    def __call__(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, x: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         """One update; the loss and the outputs [B, num_outputs], detached and float32.
 
         Raises torch.OutOfMemoryError when not even the smallest part fits.
@@ -71,13 +74,13 @@ class Step:
         """Outputs float32 [B, num_outputs], by the network as it is, uncompiled."""
         return self._forward(self.model, x)
 
-    def _gradients(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _gradients(self, x: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         parts = self._parts(x)
         self.optimizer.zero_grad()
         losses, answers = [], []
-        for some, theirs in zip(x.tensor_split(parts), targets.tensor_split(parts), strict=True):
+        for some, theirs in zip(x.tensor_split(parts), targets.split(parts), strict=True):
             answer = self._forward(self._trained, some)
-            loss = self.kind.loss(answer, theirs, self.config) * (len(some) / len(x))
+            loss = self.objective(answer, theirs) * (len(some) / len(x))
             loss.backward()
             losses.append(loss.detach())
             answers.append(answer.detach())
@@ -103,7 +106,7 @@ class Step:
 def choose(
     step: Callable[[Execution], Step],
     tried: Sequence[Execution],
-    batch: tuple[Tensor, Tensor],
+    batch: tuple[Tensor, Targets],
     *,
     updates: int,
 ) -> Execution:
@@ -135,7 +138,7 @@ def is_timed(tried: Sequence[Execution], updates: int) -> bool:
 
 
 def time_steps(
-    step: Callable[[Execution], Step], tried: Sequence[Execution], batch: tuple[Tensor, Tensor]
+    step: Callable[[Execution], Step], tried: Sequence[Execution], batch: tuple[Tensor, Targets]
 ) -> dict[Execution, float]:
     """Seconds of the shortest of a few steps of each execution, taken in turns; what fails is left out.
 
@@ -164,16 +167,16 @@ def fastest(seconds: dict[Execution, float]) -> Execution:
     return best
 
 
-def probing(model: nn.Module, kind: Kind, config: TrialConfig) -> Callable[[Execution], Step]:
+def probing(model: nn.Module, objective: Objective, config: TrialConfig) -> Callable[[Execution], Step]:
     """Steps on copies of a network, which itself is not touched."""
 
     def step(execution: Execution) -> Step:
-        return Step(copy.deepcopy(model).train(), kind, config, execution)
+        return Step(copy.deepcopy(model).train(), objective, config, execution)
 
     return step
 
 
-def _seconds(step: Step, batch: tuple[Tensor, Tensor]) -> float:
+def _seconds(step: Step, batch: tuple[Tensor, Targets]) -> float:
     start = time.perf_counter()
     loss, _ = step(*batch)
     loss.item()  # waits for the device

@@ -23,9 +23,9 @@ from trainables import atomic
 from trainables.decode import DECODE_VERSION, Header, probe, write_row
 from trainables.errors import DataError
 from trainables.isolated import Children, Failure
-from trainables.task import PARTS, Sample, Splits, Task
+from trainables.task import PARTS, Head, Sample, Splits, Task
 
-FORMAT = 1
+FORMAT = 2
 """Version of the three files."""
 QUARANTINE_LIMIT = 0.01
 """Share of bad pictures among those with labels at which a data set is refused."""
@@ -59,6 +59,8 @@ class Part:
     """int64 [n, heads]; None where the organisers keep the answers, or the part is empty."""
     images: np.ndarray
     """uint8 [n, side, side, 3], a read-only view of the memory map."""
+    rows: np.ndarray | None = None
+    """int64 [m]: only these rows are in the part, as in a fold; None means all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,8 @@ class Store:
     fingerprint: str
     quarantined: tuple[Quarantined, ...]
     parts: Mapping[str, Part]
+    heads: tuple[Head, ...] = ()
+    """The heads that the targets answer."""
     notes: tuple[str, ...] = ()
     """Sentences for the user on how `prepare` came by it."""
 
@@ -103,7 +107,7 @@ def prepare(
     Raises DataError when 1 % of the labelled pictures are bad, or the disk is full or read-only.
     """
     sources = _sources(splits)
-    fingerprint = _fingerprint(task.name, side, sources)
+    fingerprint = _fingerprint(task, side, sources)
     folder = root.absolute() / f"{task.name}-{side}-{fingerprint[:12]}"
     notes: tuple[str, ...] = ()
     if folder.is_dir():
@@ -115,7 +119,8 @@ def prepare(
         if not _is_whole(folder):
             with Children(max(1, min(workers or _cpus(), len(sources) // 32))) as children:
                 summary = _decode(children, sources, side, temporary, progress)
-            summary |= {"task": task.name, "fingerprint": fingerprint}
+            heads = [asdict(head) for head in task.kind.heads]
+            summary |= {"task": task.name, "fingerprint": fingerprint, "heads": heads}
             (temporary / SUMMARY).write_text(json.dumps(summary, indent=1))
             atomic.publish(temporary, folder)
     return replace(open_store(folder), notes=notes)
@@ -142,6 +147,7 @@ def open_store(folder: Path) -> Store:
         fingerprint=summary["fingerprint"],
         quarantined=tuple(Quarantined(**entry) for entry in summary["quarantined"]),
         parts=_parts(table, summary["rows"], images),
+        heads=tuple(Head(**{**head, "classes": tuple(head["classes"])}) for head in summary["heads"]),
     )
 
 
@@ -197,9 +203,11 @@ def _hash(path: Path) -> tuple[str, str]:
         return "", f"cannot be read: {error.strerror}"
 
 
-def _fingerprint(task: str, side: int, sources: Sequence[_Source]) -> str:
+def _fingerprint(task: Task, side: int, sources: Sequence[_Source]) -> str:
     rows = [(s.part, s.sample.id, s.sample.target, s.sha256) for s in sources]
-    return hashlib.sha256(json.dumps([FORMAT, DECODE_VERSION, task, side, rows]).encode()).hexdigest()
+    heads = [asdict(head) for head in task.kind.heads]
+    content = [FORMAT, DECODE_VERSION, task.name, heads, side, rows]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _cpus() -> int:

@@ -4,7 +4,7 @@ import codecs
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,9 @@ class CsvAnswer:
     head: Head
     columns: tuple[str, str] = ("Id", "Category")
     filename: str = "submission.csv"
+
+    def with_heads(self, heads: tuple[Head, ...]) -> "CsvAnswer":
+        return replace(self, head=heads[0])
 
     def write(self, predictions: "Dense", path: Path) -> None:
         """Write the rows in the predictions' order. Raises DataError when the file cannot be written."""

@@ -4,8 +4,9 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from trainables.errors import RuleViolation, UsageError, unknown
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from trainables.config import TrialConfig
+    from trainables.cost import Cost
     from trainables.predictions import Dense
 
 PARTS = ("train", "valid", "holdout", "test")
@@ -41,6 +43,10 @@ class Sample:
     id: str
     path: Path
     target: tuple[int, ...] | None = None
+    row: int | None = None
+    """Where `path` is a table of pixels: the image's row in it, counted from 0."""
+    group: str = ""
+    """Images of one group, not empty, are never parted by a split that we cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +54,8 @@ class Splits:
     """Who is in which part. An empty `valid` or `holdout` is cut by `trainables.splits.complete`.
 
     `notes` are sentences for the user: what was found, cut or assumed. `sample_submission` is the
-    organisers' example file where the data brings one.
+    organisers' example file where the data brings one. `heads` are given where the task leaves
+    the classes to the data.
     """
 
     train: tuple[Sample, ...]
@@ -57,6 +64,7 @@ class Splits:
     test: tuple[Sample, ...] = ()
     sample_submission: Path | None = None
     notes: tuple[str, ...] = ()
+    heads: tuple[Head, ...] = ()
 
     def part(self, name: str) -> tuple[Sample, ...]:
         samples: tuple[Sample, ...] = getattr(self, name)
@@ -85,12 +93,31 @@ class Rules:
     submissions_per_day: int | None = None
     final_picks: int | None = None
     wording: str = ""
+    megabytes: tuple[float, float] | None = None
+    """Smallest and largest size of a model's float32 weights, in MB of 10^6 bytes."""
+    macs: float | None = None
+    """Most multiply-accumulates that a model may take for one image."""
 
     def check(self, config: "TrialConfig") -> None:
         """Raises RuleViolation when the configuration asks for what is forbidden."""
         if config.pretrained and not self.pretrained:
             raise RuleViolation(
                 f"Pretrained weights are forbidden here: {self.wording}", fix="Leave out pretrained=true."
+            )
+
+    def check_cost(self, cost: "Cost") -> None:
+        """Raises RuleViolation when a network is smaller or larger than allowed."""
+        low, high = self.megabytes or (0.0, float("inf"))
+        if not low <= cost.megabytes <= high:
+            raise RuleViolation(
+                f"A model of {cost.megabytes:.1f} MB is outside {low:g} to {high:g} MB: {self.wording}",
+                fix="Change the model's width or depth.",
+            )
+        if self.macs is not None and cost.macs > self.macs:
+            raise RuleViolation(
+                f"{cost.macs / 1e6:.0f} million multiply-accumulates an image are more than the"
+                f" {self.macs / 1e6:.0f} million allowed: {self.wording}",
+                fix="Make the model narrower, or lower image_size.",
             )
 
 
@@ -109,17 +136,34 @@ class Kind(Protocol):
 
     @property
     def heads(self) -> tuple[Head, ...]:
-        """The questions asked of each image, in the order of a sample's targets."""
+        """The questions asked of each image, in the order of a sample's targets.
 
-    @property
-    def num_outputs(self) -> int:
-        """Width of the model's output: the sum of the heads' classes."""
+        Their classes are empty where the data decides on them.
+        """
 
-    def loss(self, outputs: "torch.Tensor", targets: "torch.Tensor", config: "TrialConfig") -> "torch.Tensor":
-        """Mean loss of outputs [B, num_outputs] against targets int64 [B, heads]."""
+    def with_heads(self, heads: tuple[Head, ...]) -> "Kind":
+        """The same kind with the heads that were found in the data."""
 
-    def predict(self, ids: Sequence[str], outputs: "torch.Tensor") -> "Dense":
-        """Outputs [N, num_outputs] as predictions."""
+    def num_outputs(self, config: "TrialConfig") -> int:
+        """Width of the model's output."""
+
+    def losses(
+        self, outputs: "torch.Tensor", targets: "torch.Tensor", config: "TrialConfig"
+    ) -> "torch.Tensor":
+        """Loss [B] of each image: outputs [B, num_outputs] against targets int64 [B, heads]."""
+
+    def predict(self, ids: Sequence[str], outputs: "torch.Tensor", config: "TrialConfig") -> "Dense":
+        """Outputs [N, num_outputs] as logits of every head's classes."""
+
+
+class Decision(Protocol):
+    """How logits become an answer where that is more than the likeliest class of each head."""
+
+    def fit(self, predictions: "Dense", targets: "np.ndarray", metric: "Metric") -> tuple[float, ...]:
+        """Numbers (thresholds, offsets) chosen for the metric on images with known targets [N, heads]."""
+
+    def apply(self, predictions: "Dense", fitted: Sequence[float]) -> "Dense":
+        """The same predictions, moved so that each head's likeliest class is the decided one."""
 
 
 class Answer(Protocol):
@@ -128,6 +172,9 @@ class Answer(Protocol):
     @property
     def filename(self) -> str:
         """Its name."""
+
+    def with_heads(self, heads: tuple[Head, ...]) -> "Answer":
+        """The same answer to the heads that were found in the data."""
 
     def write(self, predictions: "Dense", path: Path) -> None:
         """Write the answer atomically, one row a test image in the organisers' order."""
@@ -151,6 +198,19 @@ class Task:
     baselines: tuple[Baseline, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Trial parameters that hold for every trial of the task unless the space or the user says otherwise."""
+    decision: Decision | None = None
+    space_rules: Mapping[str, Rules] = field(default_factory=dict)
+    """Rules of those spaces that are studies of their own, with other rules than the task's."""
+
+    def with_heads(self, heads: tuple[Head, ...]) -> "Task":
+        """The task with the heads that were found in the data; itself where they are known."""
+        if not heads or heads == self.kind.heads:
+            return self
+        return replace(self, kind=self.kind.with_heads(heads), answer=self.answer.with_heads(heads))
+
+    def rules_of(self, space: str) -> Rules:
+        """The rules that hold for trials of a space."""
+        return self.space_rules.get(space, self.rules)
 
 
 def known_modules(package: str) -> list[str]:
@@ -162,19 +222,40 @@ def known_modules(package: str) -> list[str]:
 
 
 def load_named(package: str, name: str, attribute: str, what: str) -> Any:
-    """`attribute` of the module `package.name`; an unknown name raises UsageError with the nearest one."""
-    if name not in known_modules(package):
+    """`attribute` of the module `package.name`, or of the file `name` where that ends in .py.
+
+    An unknown name raises UsageError with the nearest one.
+    """
+    if name.endswith(".py"):
+        where, module = name, _module_of_file(Path(name), what)
+    elif name in known_modules(package):
+        where, module = f"{package}/{name}.py", importlib.import_module(f"{package}.{name}")
+    else:
         raise unknown(what, name, known_modules(package))
-    module = importlib.import_module(f"{package}.{name}")
     if not hasattr(module, attribute):
         raise UsageError(
-            f"{package}/{name}.py has no {attribute!r}.",
-            fix=f"Define {attribute} in it, as the other files do.",
+            f"{where} has no {attribute!r}.", fix=f"Define {attribute} in it, as the other files do."
         )
     return getattr(module, attribute)
 
 
+def _module_of_file(path: Path, what: str) -> ModuleType:
+    """The user's own file, run as a module. Raises UsageError where it is missing or breaks."""
+    if not path.is_file():
+        raise UsageError(f"No {what} file {path}.", fix="Give the path of a Python file that exists.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        line = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{path} breaks: {line}", fix="Correct the file.") from error
+    return module
+
+
 def load_task(name: str) -> Task:
-    """The task of `trainables/tasks/NAME.py`."""
+    """The task of `trainables/tasks/NAME.py`, or of a file of the user's own given by its path."""
     task: Task = load_named("trainables.tasks", name, "TASK", "task")
     return task

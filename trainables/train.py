@@ -140,9 +140,9 @@ def _epoch(task: Task, learner: Learner, valid: Feed, epoch: int) -> tuple[Epoch
     row = EpochReport(
         epoch=epoch,
         train_loss=learned.loss,
-        train_metric=_score(task, learner.feed, learned.rows, learned.answers),
-        valid_loss=float(task.kind.loss(answers, valid.targets_of(valid.rows), unsmoothed)),
-        valid_metric=_score(task, valid, valid.rows, answers),
+        train_metric=_score(task, learner, learner.feed, learned.rows, learned.answers),
+        valid_loss=float(task.kind.losses(answers, valid.targets_of(valid.rows), unsmoothed).mean()),
+        valid_metric=_score(task, learner, valid, valid.rows, answers),
         lr=learned.lr,
         seconds=time.perf_counter() - start,
         images_per_second=len(learned.rows) / (learned_at - start),
@@ -151,9 +151,9 @@ def _epoch(task: Task, learner: Learner, valid: Feed, epoch: int) -> tuple[Epoch
     return row, answers
 
 
-def _score(task: Task, feed: Feed, rows: Tensor, answers: Tensor) -> float:
+def _score(task: Task, learner: Learner, feed: Feed, rows: Tensor, answers: Tensor) -> float:
     """The metric of the outputs of some rows of a part."""
-    predictions = task.kind.predict([feed.ids[i] for i in rows.tolist()], answers.cpu())
+    predictions = task.kind.predict(feed.names(rows), answers.cpu(), learner.config)
     return task.metric.fn(predictions, feed.targets_of(rows).cpu().numpy())
 
 
@@ -182,10 +182,12 @@ def _weights(best: Best) -> bytes:
 
 def _predict(task: Task, learner: Learner, store: Store, best: Best, *, folder: Path) -> None:
     """Write the predictions on every part that is not trained on."""
-    task.kind.predict(store.parts["valid"].ids, best.answers.cpu()).save(folder / "valid.npz")
+    valid = Feed(store.parts["valid"], learner.device)
+    task.kind.predict(valid.names(valid.rows), best.answers.cpu(), learner.config).save(folder / "valid.npz")
     for name in ("holdout", "test"):
         feed = Feed(store.parts[name], learner.device)
-        task.kind.predict(feed.ids, learner.answers(feed).cpu()).save(folder / f"{name}.npz")
+        answers = learner.answers(feed).cpu()
+        task.kind.predict(feed.names(feed.rows), answers, learner.config).save(folder / f"{name}.npz")
 
 
 def _findings(store: Store) -> Path | None:

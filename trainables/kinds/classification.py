@@ -19,25 +19,31 @@ class Classification:
 
     heads: tuple[Head, ...]
 
-    @property
-    def num_outputs(self) -> int:
+    def with_heads(self, heads: tuple[Head, ...]) -> "Classification":
+        return Classification(heads=heads)
+
+    def num_outputs(self, config: "TrialConfig") -> int:
         return sum(head.num_classes for head in self.heads)
 
-    def loss(self, outputs: "torch.Tensor", targets: "torch.Tensor", config: "TrialConfig") -> "torch.Tensor":
-        """Mean over the heads, by their weights, of the cross entropy with label smoothing; a scalar.
+    def losses(
+        self, outputs: "torch.Tensor", targets: "torch.Tensor", config: "TrialConfig"
+    ) -> "torch.Tensor":
+        """[B]: mean over the heads, by their weights, of the cross entropy with label smoothing.
 
         `outputs` [B, num_outputs], `targets` int64 [B, heads]. Taken in float32 whatever the autocast.
         """
         from torch import stack
         from torch.nn.functional import cross_entropy
 
+        smoothing = config.label_smoothing
         losses = [
-            head.weight * cross_entropy(logits.float(), targets[:, i], label_smoothing=config.label_smoothing)
+            head.weight
+            * cross_entropy(logits.float(), targets[:, i], label_smoothing=smoothing, reduction="none")
             for i, (head, logits) in enumerate(self._split(outputs))
         ]
-        return stack(losses).sum() / sum(head.weight for head in self.heads)
+        return stack(losses).sum(0) / sum(head.weight for head in self.heads)
 
-    def predict(self, ids: Sequence[str], outputs: "torch.Tensor") -> Dense:
+    def predict(self, ids: Sequence[str], outputs: "torch.Tensor", config: "TrialConfig") -> Dense:
         """Outputs [N, num_outputs] as float32 logits, one field a head."""
         fields = {head.name: logits.detach().float().cpu().numpy() for head, logits in self._split(outputs)}
         return Dense(ids=tuple(ids), fields=fields)
