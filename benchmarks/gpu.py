@@ -87,7 +87,7 @@ def one_trial(folder: Path, config: TrialConfig, epochs: int) -> dict[str, Any]:
     for epoch in range(2, 2 + epochs):
         alone.append(seconds_of(lambda: steps_alone(learner), device))
         fed.append(seconds_of(lambda epoch=epoch: learner.learn(epoch), device))  # type: ignore[misc]
-    whole = learner.num_batches * config.batch_size
+    whole = learner.num_updates * config.batch_size
     return {
         "alone_images_per_second": whole / float(np.median(alone)),
         "fed_images_per_second": len(learner.feed) / float(np.median(fed)),
@@ -103,7 +103,7 @@ def steps_alone(learner: Learner) -> None:
     learner.model.train()
     rows = learner.feed.rows[: learner.config.batch_size]
     x, targets = learner.augment.batch(learner.feed, rows), Targets(first=learner.feed.targets_of(rows))
-    for _ in range(learner.num_batches):
+    for _ in range(learner.num_updates):
         learner.step(x, targets)
 
 

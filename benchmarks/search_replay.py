@@ -223,8 +223,8 @@ def _measure_set(
     methods: dict[str, Callable[[int], Conductor]] = {
         "random": partial(make, rungs=whole),
         "ASHA": partial(make, rungs=early),
-        "ours, no past": partial(make, rungs=rungs_for(epochs)),
-        "ours": partial(make, rungs=rungs_for(epochs), prior=prior),
+        "ours, no past": partial(make, rungs=rungs_for(epochs, timed=True)),
+        "ours": partial(make, rungs=rungs_for(epochs, timed=True), prior=prior),
     }
     shares = (*SHARES, *GRID)
     return {

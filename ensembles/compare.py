@@ -11,7 +11,7 @@ from ensembles.methods import TIE, Method, load_method
 from ensembles.utility import ValidationUtility, log_loss
 from trainables.errors import DataError
 from trainables.predictions import Dense
-from trainables.task import Metric
+from trainables.task import Decision, Metric
 
 FOLDS = 5
 RESAMPLES = 200
@@ -49,13 +49,20 @@ class Ensemble:
     holdout_error: float | None = None
     """Half the width of the 95 % interval of `holdout_value`, by bootstrap over the images."""
     gain: float | None = None
-    """How much better than the best single trial on the holdout; greater is better in either direction."""
+    """How much better than the best single trial, with its own decision, on the holdout; greater is better
+    in either direction."""
     tie: bool | None = None
     """Whether `gain` is inside its 95 % interval around zero, by paired bootstrap."""
     test_value: float | None = None
     """None where the organisers keep the answers."""
     ties: Mapping[str, int] = field(default_factory=dict)
     """Images of each part on which votes were tied and probability decided; empty for other rules."""
+    decision: tuple[float, ...] = ()
+    """What the task's decision fitted on all validation images; empty where the likeliest class decides."""
+    plain_value: float | None = None
+    """`valid_value` without a fitted decision; None where the task has none to fit."""
+    plain_holdout_value: float | None = None
+    """`holdout_value` without a fitted decision; None where none is used."""
 
     @property
     def blend(self) -> Blend:
@@ -64,37 +71,58 @@ class Ensemble:
 
 
 def compare(
-    parts: Mapping[str, Answers], *, trial_ids: Sequence[str], metric: Metric, methods: Sequence[str]
+    parts: Mapping[str, Answers],
+    *,
+    trial_ids: Sequence[str],
+    metric: Metric,
+    methods: Sequence[str],
+    decision: Decision | None = None,
 ) -> list[Ensemble]:
     """One ensemble a method, in the order given.
 
     `parts` has `valid`, and where there are any `holdout` and `test`; members come best first, as
-    `trial_ids` do. Raises DataError when fewer than two validation images have answers, UsageError for an
-    unknown method.
+    `trial_ids` do. A `decision` is fitted for each method, and used where that is better when cross-fitted
+    than the likeliest class. Raises DataError when fewer than two validation images have answers,
+    UsageError for an unknown method.
     """
     valid = parts["valid"]
     if valid.targets is None or len(valid.targets) < 2:
         raise DataError("Fewer than two validation images have answers, so no method can be judged.")
     utility = ValidationUtility(valid.members, valid.targets, metric)
     folds = _folds(valid, valid.targets, metric)
-    holdout = _Holdout(parts.get("holdout"), metric)
+
+    def judged(name: str) -> tuple[Blend, dict[str, Any], _Decide]:
+        method = load_method(name)
+        how = method(len(trial_ids), utility).normalised()
+        scores = _cross_fitted_scores(method, folds, metric, decision)
+        used = decision if scores.pop("decides") else None
+        return how, scores, _Decide(used, blend(valid.members, how), utility)
+
+    holdout = _Holdout(parts.get("holdout"), metric, judged("best_single")[2])
     ensembles = []
     for name in methods:
-        how = load_method(name)(len(trial_ids), utility).normalised()
+        how, scores, decide = judged(name)
         ensembles.append(
             Ensemble(
                 method=name,
                 rule=how.rule,
                 trial_ids=tuple(trial_ids[i] for i in how.used),
                 weights=tuple(how.weights[i] for i in how.used),
-                fitted_value=metric.fn(blend(valid.members, how), valid.targets),
-                test_value=_value(parts.get("test"), how, metric),
+                fitted_value=metric.fn(decide(blend(valid.members, how)), valid.targets),
+                test_value=_value(parts.get("test"), how, metric, decide),
                 ties=_ties(parts, how) if how.rule == "vote" else {},
-                **_cross_fitted_scores(load_method(name), folds, metric),
-                **holdout.scores(how),
+                decision=decide.fitted,
+                **scores,
+                **holdout.scores(how, decide),
             )
         )
     return ensembles
+
+
+def answer(ensemble: Ensemble, members: Sequence[Dense], decision: Decision | None) -> Dense:
+    """What an ensemble answers, from the predictions of its trials, with its decision applied."""
+    merged: Dense = blend(members, ensemble.blend)
+    return decision.apply(merged, ensemble.decision) if decision and ensemble.decision else merged
 
 
 def choose(ensembles: Sequence[Ensemble], metric: Metric) -> Ensemble:
@@ -119,8 +147,11 @@ class _Fold:
     targets: np.ndarray
     others: ValidationUtility
 
-    def blended(self, method: Method) -> Dense:
-        """The fold's images under weights chosen on the others, where the best member may be another."""
+    def blended(self, method: Method) -> tuple[Dense, Dense]:
+        """The fold's images, and all others, under weights chosen on the others.
+
+        There the best member may be another than on all images.
+        """
         ranked = self.others.ranked()
 
         def unranked(how: Blend) -> Blend:
@@ -128,8 +159,7 @@ class _Fold:
             return Blend(how.rule, tuple(weights[i] for i in range(len(ranked))))
 
         how = method(len(ranked), lambda how: self.others(unranked(how)))
-        merged: Dense = blend(self.members, unranked(how))
-        return merged
+        return blend(self.members, unranked(how)), blend(self.others.members, unranked(how))
 
 
 def _folds(valid: Answers, targets: np.ndarray, metric: Metric) -> list[_Fold]:
@@ -142,20 +172,51 @@ def _folds(valid: Answers, targets: np.ndarray, metric: Metric) -> list[_Fold]:
     return folds
 
 
-def _cross_fitted_scores(method: Method, folds: Sequence[_Fold], metric: Metric) -> dict[str, Any]:
+def _cross_fitted_scores(
+    method: Method, folds: Sequence[_Fold], metric: Metric, decision: Decision | None
+) -> dict[str, Any]:
+    """The fields of `Ensemble` that are cross-fitted, and whether the decision `decides`."""
     parts = [fold.blended(method) for fold in folds]
-    merged = Dense(
+    merged = _joined([part for part, _ in parts])
+    targets = np.concatenate([fold.targets for fold in folds])
+    value = metric.fn(merged, targets)
+    scores = {"valid_value": value, "log_loss": log_loss(merged, targets), "decides": False}
+    if decision is None:
+        return scores
+    decided = [
+        _Decide(decision, others, fold.others)(part)
+        for fold, (part, others) in zip(folds, parts, strict=True)
+    ]
+    with_decision = metric.fn(_joined(decided), targets)
+    if metric.utility(with_decision) > metric.utility(value) + TIE:
+        scores |= {"valid_value": with_decision, "decides": True}
+    return {**scores, "plain_value": value}
+
+
+def _joined(parts: Sequence[Dense]) -> Dense:
+    return Dense(
         ids=tuple(name for part in parts for name in part.ids),
         fields={head: np.concatenate([part.fields[head] for part in parts]) for head in parts[0].fields},
     )
-    targets = np.concatenate([fold.targets for fold in folds])
-    return {"valid_value": metric.fn(merged, targets), "log_loss": log_loss(merged, targets)}
+
+
+class _Decide:
+    """The decision fitted on all validation images; without one the likeliest class stays."""
+
+    def __init__(self, decision: Decision | None, merged: Dense, known: ValidationUtility) -> None:
+        self._decision = decision
+        self.fitted: tuple[float, ...] = ()
+        if decision:
+            self.fitted = decision.fit(merged, known.targets, known.metric)
+
+    def __call__(self, predictions: Dense) -> Dense:
+        return self._decision.apply(predictions, self.fitted) if self._decision else predictions
 
 
 class _Holdout:
     """Scores on the holdout, and how sure they are: every blend on the same resampled images."""
 
-    def __init__(self, answers: Answers | None, metric: Metric) -> None:
+    def __init__(self, answers: Answers | None, metric: Metric, single: _Decide) -> None:
         self._metric = metric
         self._answers = answers
         if answers is None or answers.targets is None or not len(answers.targets):
@@ -163,19 +224,20 @@ class _Holdout:
             return
         size = len(answers.targets)
         self._draws = np.random.default_rng(0).integers(0, size, size=(RESAMPLES, size))
-        self._single, self._single_resampled = self._evaluate(answers.members[0], answers.targets)
+        self._single, self._single_resampled = self._evaluate(single(answers.members[0]), answers.targets)
 
     def _evaluate(self, predictions: Dense, targets: np.ndarray) -> tuple[float, np.ndarray]:
         fn = self._metric.fn
         resampled = [fn(predictions.take(rows), targets[rows]) for rows in self._draws]
         return fn(predictions, targets), np.array(resampled)
 
-    def scores(self, how: Blend) -> dict[str, Any]:
+    def scores(self, how: Blend, decide: _Decide) -> dict[str, Any]:
         """The fields of `Ensemble` that speak of the holdout."""
         if self._answers is None or self._answers.targets is None:
             return {}
         targets = self._answers.targets
-        value, resampled = self._evaluate(blend(self._answers.members, how), targets)
+        merged = blend(self._answers.members, how)
+        value, resampled = self._evaluate(decide(merged), targets)
         gain = self._metric.utility(value) - self._metric.utility(self._single)
         spread = float(np.std(resampled - self._single_resampled, ddof=1))
         return {
@@ -183,6 +245,7 @@ class _Holdout:
             "holdout_error": _half_width(resampled, len(targets)),
             "gain": gain,
             "tie": abs(gain) <= Z95 * spread,
+            "plain_holdout_value": self._metric.fn(merged, targets) if decide.fitted else None,
         }
 
 
@@ -195,10 +258,10 @@ def _half_width(resampled: np.ndarray, images: int) -> float:
     return Z95 * spread if spread > 0 else min(3.0 / images, 1.0)
 
 
-def _value(answers: Answers | None, how: Blend, metric: Metric) -> float | None:
+def _value(answers: Answers | None, how: Blend, metric: Metric, decide: _Decide) -> float | None:
     if answers is None or answers.targets is None or not len(answers.targets):
         return None
-    return metric.fn(blend(answers.members, how), answers.targets)
+    return metric.fn(decide(blend(answers.members, how)), answers.targets)
 
 
 def _ties(parts: Mapping[str, Answers], how: Blend) -> dict[str, int]:

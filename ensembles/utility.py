@@ -28,27 +28,27 @@ class ValidationUtility:
     """
 
     def __init__(self, members: Sequence[Dense], targets: np.ndarray, metric: Metric) -> None:
-        self._members = members
-        self._targets = targets
-        self._metric = metric
+        self.members = members
+        self.targets = targets
+        self.metric = metric
         self._probabilities = [{head: softmax(v) for head, v in member.fields.items()} for member in members]
 
     def __call__(self, how: Blend) -> float:
-        merged = self._mean_probability(how) if how.rule == "prob" else blend(self._members, how)
-        value = self._metric.utility(self._metric.fn(merged, self._targets))
-        step = 0.5 / len(self._targets)
-        return value + step * float(np.exp(-log_loss(merged, self._targets))) if value == value else -np.inf
+        merged = self._mean_probability(how) if how.rule == "prob" else blend(self.members, how)
+        value = self.metric.utility(self.metric.fn(merged, self.targets))
+        step = 0.5 / len(self.targets)
+        return value + step * float(np.exp(-log_loss(merged, self.targets))) if value == value else -np.inf
 
     def ranked(self) -> list[int]:
         """The members by their own score, best first; equals in the order given."""
-        values = [self._metric.utility(self._metric.fn(m, self._targets)) for m in self._members]
+        values = [self.metric.utility(self.metric.fn(m, self.targets)) for m in self.members]
         return sorted(range(len(values)), key=lambda i: -values[i])
 
     def _mean_probability(self, how: Blend) -> Dense:
         """What `blend` gives for the rule `prob`, from probabilities that are computed once."""
         weights = [how.weights[i] for i in how.used]
         fields = {}
-        for head in self._members[0].fields:
+        for head in self.members[0].fields:
             mean = weighted_mean([self._probabilities[i][head] for i in how.used], weights)
             fields[head] = np.log(mean, out=mean)
-        return Dense(ids=self._members[0].ids, fields=fields)
+        return Dense(ids=self.members[0].ids, fields=fields)

@@ -12,11 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
-from trainables.errors import OrchestratorError
+from trainables.errors import OrchestratorError, UsageError
 from trainables.task import known_modules
 
-TaskName = Annotated[
-    str, typer.Argument(help=f"One of: {', '.join(known_modules('trainables.tasks'))}.", show_default=False)
+TASK_HELP = f"One of: {', '.join(known_modules('trainables.tasks'))}; or the path of a task file."
+TaskName = Annotated[str, typer.Argument(help=TASK_HELP, show_default=False)]
+AnyTask = Annotated[
+    str | None, typer.Argument(help=f"{TASK_HELP} Left out, --data is any folder.", show_default=False)
 ]
 Out = Annotated[Path, typer.Option(envvar="ORCH_OUT", help="Where searches are kept.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -36,7 +38,8 @@ def run_command(command: Callable[..., Any], *, examples: str) -> None:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    required = any(p.default is p.empty for p in inspect.signature(command).parameters.values())
+    parameters = inspect.signature(command).parameters
+    required = "task" in parameters or any(p.default is p.empty for p in parameters.values())
     app.command(epilog="Examples:\n\n" + examples.strip().replace("\n", "\n\n"), no_args_is_help=required)(
         command
     )
@@ -52,6 +55,13 @@ def run_command(command: Callable[..., Any], *, examples: str) -> None:
         fail(
             OrchestratorError(f"{type(error).__name__}: {error}", fix="Run again with --debug."), debug=debug
         )
+
+
+def task_or_folder(task: str | None, data: Path | None) -> str:
+    """The task that was named; `folder` for data without one. Raises UsageError where there is neither."""
+    if task is None and data is None:
+        raise UsageError("Neither a task nor data.", fix="Name a task, or give your pictures with --data.")
+    return task or "folder"
 
 
 def fail(error: OrchestratorError, *, debug: bool) -> None:

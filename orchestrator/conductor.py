@@ -13,7 +13,7 @@ from orchestrator.asha import Asha, Verdict
 from orchestrator.guide import Guide
 from orchestrator.journal import Event, Journal, SearchRecord, State
 from orchestrator.study import Study
-from trainables.config import Scalar
+from trainables.config import WHOLE, Scalar
 from trainables.task import Metric
 
 REPORT_FIELDS = (
@@ -35,6 +35,8 @@ class Request:
 
     trial_id: str
     params: Mapping[str, Scalar]
+    seconds: float = math.inf
+    """After so many the trial ends with what it has, if the search's own end does not come first."""
 
 
 @dataclass
@@ -70,13 +72,17 @@ class Conductor:
     @property
     def over(self) -> bool:
         """Whether no more trials will be suggested."""
-        if self.stopped is None and self.trials is not None and len(self.record.trials) >= self.trials:
-            self.stopped = "all trials done"
-        if self.stopped is None and self.clock() >= self.deadline:
-            self.stopped = "time is up"
-        if self.stopped is None and self.study.exhausted:
-            self.stopped = "every candidate was tried"
+        if self.stopped is None:
+            self.stopped = self.spent()
         return self.stopped is not None
+
+    def spent(self) -> str | None:
+        """What is used up of the budget, or None while more trials are to be started."""
+        if self.trials is not None and len(self.record.trials) >= self.trials:
+            return "all trials done"
+        if self.clock() >= self.deadline:
+            return "time is up"
+        return "every candidate was tried" if self.study.exhausted else None
 
     def stop(self, reason: str) -> None:
         """Start no more trials; running ones end at their next report."""
@@ -107,24 +113,35 @@ class Conductor:
         fields = {k: row[k] if math.isfinite(row[k]) else None for k in REPORT_FIELDS}
         best = self._best(trial_id, epoch, float(value))
         self.note("report", trial_id=trial_id, **fields, device=row["device"], best=best)
-        self.study.report(self._running[trial_id], epoch, float(value))
+        if not self.record.trials[trial_id].of:
+            self._learn(trial_id, row, best["value"])
+        return self._judge(trial_id, epoch, best["value"], last=bool(row.get("last")))
+
+    def _learn(self, trial_id: str, row: Mapping[str, Any], best: float) -> None:
+        """Tell who suggested the trial of one epoch and the best score so far."""
+        number, epoch = self._running[trial_id], int(row["epoch"])
+        self.study.report(number, epoch, float(row["valid_metric"]))
         if self.guide:
-            utility = self.metric.utility(best["value"])
-            self.guide.report(self._running[trial_id], epoch, utility, float(row["seconds"]))
-        return self._judge(trial_id, epoch, best["value"])
+            self.guide.report(number, epoch, self.metric.utility(best), float(row["seconds"]))
 
     def _best(self, trial_id: str, epoch: int, value: float) -> dict[str, Any]:
         trial = self.record.trials[trial_id]
         utility = self.metric.utility
+        if trial.params.get("folds") == WHOLE:
+            return {"value": self.record.trials[trial.of].value, "best_epoch": epoch}
         if trial.value is not None and utility(trial.value) >= utility(value):
             return {"value": trial.value, "best_epoch": trial.best_epoch}
         return {"value": value, "best_epoch": epoch}
 
-    def _judge(self, trial_id: str, epoch: int, best: float) -> bool:
-        if epoch >= int(self.record.trials[trial_id].params["epochs"]):
-            self.end(trial_id, "COMPLETE", "")
+    def _judge(self, trial_id: str, epoch: int, best: float, *, last: bool) -> bool:
+        """Whether the trial stops; `last` where it ended by itself, its epochs or its patience over."""
+        params = self.record.trials[trial_id].params
+        if last or epoch >= int(params["epochs"]):
+            early = epoch < int(params["epochs"])
+            reason = f"no better score for {params['patience']} epochs" if early else ""
+            self.end(trial_id, "COMPLETE", reason)
             return True
-        verdict = self._verdict(trial_id, epoch, best)
+        verdict = None if self.record.trials[trial_id].of else self._verdict(trial_id, epoch, best)
         if verdict is not None:
             cutoff = self.metric.utility(verdict.cutoff)
             self.note("rung", trial_id=trial_id, epoch=epoch, value=best, cutoff=cutoff, stop=verdict.stop)
@@ -145,7 +162,8 @@ class Conductor:
         number = self._running.pop(trial_id, None)
         if number is None:
             return
-        self.study.tell(number, state, self.record.trials[trial_id].value)
+        if not self.record.trials[trial_id].of:
+            self.study.tell(number, state, self.record.trials[trial_id].value)
         self.note("end", trial_id=trial_id, state=state, reason=reason)
         if state == "FAIL":
             self._count_error(reason)

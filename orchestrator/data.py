@@ -4,6 +4,8 @@ import os
 import statistics
 from pathlib import Path
 
+from orchestrator import cli
+from trainables.archives import archive_in, unpacked
 from trainables.errors import DataError
 from trainables.splits import complete
 from trainables.task import Splits, Task
@@ -18,27 +20,44 @@ def root_of(task: Task, asked: Path | None) -> Path:
     return base if "ORCH_DATA" in os.environ and not inside.is_dir() else inside
 
 
-def read(task: Task, asked: Path | None) -> tuple[Path, Task, Splits]:
-    """The data's root, the task with the heads found there, and the parts.
+def given(task: Task, asked: Path | None, *, out: Path = cli.DEFAULT_OUT) -> tuple[Path, Task, Splits]:
+    """The data's root, the task with the heads found there, and the parts as the organisers gave them.
 
-    Valid and holdout are cut where the data has none. Raises UsageError where there is no data, DataError
-    where it cannot be used.
+    An archive, or a folder that holds nothing else, is unpacked into `out`/unpacked first, once. Raises
+    UsageError where there is no data, DataError where it cannot be used.
     """
-    root = root_of(task, asked)
+    root = _unpacked(root_of(task, asked), out)
     splits = task.read(root)
-    found = task.with_heads(splits.heads)
+    return root, task.found_in(splits), splits
+
+
+def read(task: Task, asked: Path | None) -> tuple[Path, Task, Splits]:
+    """What `given` returns, with valid and holdout cut where the data has none; raises what it raises."""
+    root, found, splits = given(task, asked)
     return root, found, complete(splits, heads=found.kind.heads)
+
+
+def _unpacked(root: Path, out: Path) -> Path:
+    archive = archive_in(root)
+    if archive is None:
+        return root
+    from orchestrator.display import say, store_progress
+
+    with store_progress(what=f"Unpacking {archive.name} (bytes)") as progress:
+        folder, fresh = unpacked(archive, out / "unpacked", progress=progress)
+    say(f"{archive} {'was' if fresh else 'is'} unpacked in {folder}.")
+    return folder
 
 
 def median_side(splits: Splits, *, count: int) -> int:
     """Median of the shorter sides in px of up to `count` training pictures, spread over the part."""
-    from trainables.decode import probe
+    from trainables.store import header_of
 
     step = max(1, len(splits.train) // count)
     sides = []
     for sample in splits.train[::step]:
         try:
-            header = probe(sample.path)
+            header = header_of(sample)
             sides.append(min(header.width, header.height))
         except DataError:
             continue  # a picture that cannot be read is the store's to judge

@@ -10,32 +10,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, Protocol, Self
+from typing import IO
 
 from rich.console import Console
 
 from orchestrator.journal import Event, SearchRecord
 from orchestrator.live import LiveDisplay
-from orchestrator.narration import Narrator
-from orchestrator.snapshot import Snapshot, clock, score, snapshot, status, time_left
+from orchestrator.narration import Display
+from orchestrator.snapshot import Snapshot, clock, score, status, time_left
 
 HEARTBEAT_S = 30.0
 log = logging.getLogger(__name__)
-
-
-class Display(Protocol):
-    """Shows a search between `start` and `stop`, which `with` calls too; `stop` may be called twice."""
-
-    def start(self) -> None: ...
-
-    def event(self, event: Event, record: SearchRecord) -> None:
-        """Called for every event once it is folded into the record; takes microseconds, never raises."""
-
-    def stop(self) -> None: ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *exc: object) -> None: ...
 
 
 def make_display(record: SearchRecord, *, link: str | None, console: Console | None = None) -> Display:
@@ -73,23 +58,15 @@ def say(text: str, *, warning: bool = False) -> None:
     print(colored, file=sys.stderr, flush=True)
 
 
-class PlainDisplay:
+class PlainDisplay(Display):
     """One line an event, and the counts every half minute; in a long search, every twentieth of its age."""
 
     def __init__(self, record: SearchRecord, *, link: str | None, file: IO[str]) -> None:
+        super().__init__(record)
         self._link = link
         self._file = file
-        self._snapshot = snapshot(record)
-        self._narrator = Narrator(record)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def start(self) -> None:
         if self._link:
@@ -99,26 +76,19 @@ class PlainDisplay:
     def stop(self) -> None:
         if not self._stopped.is_set():
             self._stopped.set()
-            self._write_counts(self._snapshot)
+            self._write_counts(self._current())
 
-    def event(self, event: Event, record: SearchRecord) -> None:
-        try:
-            self._snapshot = snapshot(record, event)
-            text = self._narrator.line(event, record)
-            if text:
-                log.info(text)
-                self._write(f"{clock(event['at'])}  {text}")
-        except Exception:
-            log.debug("The display failed on %r.", event, exc_info=True)
+    def _tell(self, event: Event, text: str) -> None:
+        self._write(f"{clock(event['at'])}  {text}")
 
     def _beat(self) -> None:
-        while not self._stopped.wait(min(max(HEARTBEAT_S, self._snapshot.now / 20), 10 * HEARTBEAT_S)):
-            self._write_counts(self._snapshot)
+        while not self._stopped.wait(min(max(HEARTBEAT_S, self._current().now / 20), 10 * HEARTBEAT_S)):
+            self._write_counts(self._current())
 
     def _write_counts(self, current: Snapshot) -> None:
         record, now = current.record, current.now
         parts = [status(record)]
-        for leader in record.ranked()[:1]:
+        for leader in current.ranked[:1]:
             parts.append(f"best {record.asked['metric']} {score(leader.value)} (trial {leader.number})")
         parts += time_left(record, now)
         self._write(f"{clock(now)}  {'  '.join(parts)}")
@@ -133,26 +103,28 @@ class PlainDisplay:
 
 
 @contextmanager
-def store_progress(console: Console | None = None) -> Iterator[Callable[[int, int], None]]:
+def store_progress(
+    console: Console | None = None, *, what: str = "Decoding images"
+) -> Iterator[Callable[[int, int], None]]:
     """Gives `progress(done, total)` for the decoding of images; shows nothing until it is called.
 
     A bar in a terminal; elsewhere a line each 10 %, at most one in 2 s, and the last.
     """
     console = console or stderr_console()
     if can_be_live(console):
-        with _bar(console) as progress:
+        with _bar(console, what) as progress:
             yield progress
     else:
-        yield _percent_lines(console.file)
+        yield _percent_lines(console.file, what)
 
 
 @contextmanager
-def _bar(console: Console) -> Iterator[Callable[[int, int], None]]:
+def _bar(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=console, redirect_stdout=sys.stdout.isatty())
-    task = bar.add_task("Decoding images", total=None)
+    task = bar.add_task(what, total=None)
 
     def progress(done: int, total: int) -> None:
         bar.start()
@@ -164,7 +136,7 @@ def _bar(console: Console) -> Iterator[Callable[[int, int], None]]:
         bar.stop()
 
 
-def _percent_lines(file: IO[str]) -> Callable[[int, int], None]:
+def _percent_lines(file: IO[str], what: str) -> Callable[[int, int], None]:
     shown_at, shown_tenth = time.monotonic(), 0
 
     def progress(done: int, total: int) -> None:
@@ -173,7 +145,7 @@ def _percent_lines(file: IO[str]) -> Callable[[int, int], None]:
         due = tenth > shown_tenth and time.monotonic() - shown_at >= 2.0
         if due or (done == total and shown_tenth < 10):
             shown_at, shown_tenth = time.monotonic(), tenth
-            file.write(f"Decoding images: {done} of {total} ({100 * done // max(total, 1)} %)\n")
+            file.write(f"{what}: {done} of {total} ({100 * done // max(total, 1)} %)\n")
             file.flush()
 
     return progress

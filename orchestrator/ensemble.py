@@ -14,9 +14,11 @@ import typer
 from ensembles.compare import Answers, Ensemble, choose, compare
 from ensembles.methods import known_methods
 from orchestrator import cli, folders, journal
+from orchestrator.display import say
 from orchestrator.folders import SearchFolder
-from orchestrator.leaderboard import Bank, read_bank
+from orchestrator.leaderboard import Bank, members_of, read_bank
 from orchestrator.snapshot import score
+from orchestrator.standing import Board, Standing, find_board, sentences, standing
 from trainables import atomic
 from trainables.errors import DataError, unknown
 from trainables.store import open_store
@@ -30,6 +32,7 @@ python -m orchestrator.ensemble digits
 python -m orchestrator.ensemble food11 -k 10 --method greedy
 python -m orchestrator.ensemble food11 --search 20260101-120000-ab12 --json
 """
+MEMBERS, FEWEST_FINALS = 5, 3
 ALWAYS = ("best_single", "prob_mean")
 """Methods that stand in every comparison, whichever was asked for."""
 
@@ -62,8 +65,10 @@ class EnsembleResult:
         return next(e for e in self.ensembles if e.method == self.chosen)
 
 
-def ensemble(folder: SearchFolder, *, task: Task, k: int = 5, method: str = "all") -> EnsembleResult:
-    """Compare the methods on the top `k` trials, choose by validation and write `ensemble.json`.
+def ensemble(
+    folder: SearchFolder, *, task: Task, k: int | None = None, method: str = "all"
+) -> EnsembleResult:
+    """Compare the methods on the top `k` members, choose by validation and write `ensemble.json`.
 
     Raises NoTrialSucceeded when no trial has predictions, UsageError for an unknown method, DataError
     when the search's journal or prepared images cannot be read.
@@ -74,37 +79,49 @@ def ensemble(folder: SearchFolder, *, task: Task, k: int = 5, method: str = "all
     return result
 
 
-def fit(folder: SearchFolder, *, task: Task, k: int = 5, method: str = "all") -> EnsembleResult:
+def fit(folder: SearchFolder, *, task: Task, k: int | None = None, method: str = "all") -> EnsembleResult:
     """As `ensemble`, and writes nothing."""
     if method not in ("all", *known_methods()):
         raise unknown("ensemble method", method, ("all", *known_methods()))
     record = journal.read(folder.journal)
     store = open_store(Path(record.asked["store"]))
     task = task.with_heads(store.heads)
-    bank = read_bank(folder, record, store=store, k=k)
+    bank = read_bank(folder, record, store=store, k=k or members_for(record), metric=task.metric)
     ensembles = compare(
-        {name: Answers(members=m, targets=store.parts[name].targets) for name, m in bank.parts.items()},
-        trial_ids=[trial.trial_id for trial in bank.trials],
+        {name: Answers(members=m, targets=bank.targets[name]) for name, m in bank.parts.items()},
+        trial_ids=[member.name for member in bank.members],
         metric=task.metric,
         methods=[m for m in known_methods() if method in ("all", m) or m in ALWAYS],
+        decision=task.decision,
     )
     return EnsembleResult(
         task=task.name,
         search_id=folder.search_id,
         metric=task.metric.name,
         direction=task.metric.direction,
-        members=tuple(trial.trial_id for trial in bank.trials),
-        images={name: len(store.parts[name].ids) for name in bank.parts},
+        members=tuple(member.name for member in bank.members),
+        images={name: len(members[0]) for name, members in bank.parts.items()},
         chosen=choose(ensembles, task.metric).method if method == "all" else method,
         asked=method,
         ensembles=tuple(ensembles),
-        notes=(*bank.notes, _seeds(bank), *_tied(ensembles)),
+        notes=(*bank.notes, _seeds(bank), *_tied(ensembles), *_decided(ensembles)),
     )
+
+
+def members_for(record: journal.SearchRecord) -> int:
+    """How many members there are where nobody says: the finals alone, or `MEMBERS` where they are few.
+
+    The finals come first and are trained for longer: beside several of them, others would spoil a mean.
+    """
+    finals = [member for member in members_of(record)[0] if member.trials[0].of]
+    many = len(finals) > 1 and sum(len(member.trials) for member in finals) >= FEWEST_FINALS
+    return len(finals) if many else MEMBERS
 
 
 def _seeds(bank: Bank) -> str:
     """How often and under which seeds the members were trained."""
-    seeds = sorted({int(trial.params["seed"]) for trial in bank.trials if "seed" in trial.params})
+    trials = [member.trials[0] for member in bank.members]
+    seeds = sorted({int(trial.params["seed"]) for trial in trials if "seed" in trial.params})
     which = f" (seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))})" if seeds else ""
     return f"Each member was trained once{which}: its score includes the luck of its seed."
 
@@ -118,9 +135,39 @@ def _tied(ensembles: Sequence[Ensemble]) -> list[str]:
     ]
 
 
-def to_json(result: EnsembleResult, folder: SearchFolder) -> dict[str, Any]:
-    """What `--json` prints: the content of `ensemble.json` and its path."""
-    return {**_content(result), "path": str(folder.ensemble)}
+def _decided(ensembles: Sequence[Ensemble]) -> list[str]:
+    """With and without a fitted decision, where the task has one."""
+    notes = []
+    for e in ensembles:
+        if e.plain_value is None or not e.decision:
+            continue
+        numbers = ", ".join(f"{number:.2f}" for number in e.decision[:5])
+        numbers += ", ..." if len(e.decision) > 5 else ""
+        gained = f"valid {score(e.plain_value)} without, {score(e.valid_value)} with"
+        if e.holdout_value is not None:
+            gained += f"; holdout {score(e.plain_holdout_value)} without, {score(e.holdout_value)} with"
+        notes.append(f"{e.method}: decision fitted on valid ({numbers}): {gained}.")
+    plain = [e.method for e in ensembles if e.plain_value is not None and not e.decision]
+    if plain:
+        notes.append(f"{', '.join(plain)}: no fitted decision, for it was no better when cross-fitted.")
+    return notes
+
+
+def to_json(
+    result: EnsembleResult, folder: SearchFolder, *, task: Task, board: Board | None = None
+) -> dict[str, Any]:
+    """What `--json` prints: the content of `ensemble.json`, its path and where the holdout score stands."""
+    found = standing_of(result, task, board=board)
+    stands = None if found is None else asdict(found)
+    return {**_content(result), "path": str(folder.ensemble), "standing": stands}
+
+
+def standing_of(result: EnsembleResult, task: Task, *, board: Board | None = None) -> Standing | None:
+    """Where the chosen ensemble's holdout score would stand; None without a holdout."""
+    value, error = result.best.holdout_value, result.best.holdout_error
+    if value is None:
+        return None
+    return standing(value, error=error, metric=task.metric, baselines=task.baselines, board=board)
 
 
 def _content(result: EnsembleResult) -> dict[str, Any]:
@@ -134,7 +181,7 @@ def read_result(folder: SearchFolder) -> EnsembleResult | None:
     try:
         stored = json.loads(folder.ensemble.read_bytes())
         rows = tuple(
-            Ensemble(**{**row, "trial_ids": tuple(row["trial_ids"]), "weights": tuple(row["weights"])})
+            Ensemble(**row | {k: tuple(row[k]) for k in ("trial_ids", "weights", "decision")})
             for row in stored["table"]
         )
         about = {f.name: stored[f.name] for f in fields(EnsembleResult) if f.name in stored}
@@ -213,33 +260,47 @@ def _makeup(best: Ensemble) -> str:
     return "Trials " + ", ".join(f"{name} {weight:.0%}" for name, weight in pairs)
 
 
-def show(result: EnsembleResult, task: Task) -> None:
+def show(result: EnsembleResult, task: Task, *, board: Board | None = None) -> None:
     """Print the table and what there is to say about it on stdout."""
     from rich.console import Console
 
     console = Console(highlight=False)
     console.print(table(result, baselines=task.baselines))
-    for line in legend(result, baselines=task.baselines):
+    found = standing_of(result, task, board=board)
+    stands = [] if found is None else sentences(found, what="Holdout")
+    for line in (*legend(result, baselines=task.baselines), *stands):
         console.print(line, style="dim", markup=False)
 
 
 def main(
     task: cli.TaskName,
     search: Annotated[str | None, typer.Option(help="Id of the search; the latest by default.")] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many of the best trials may be members.")] = 5,
+    k: Annotated[
+        int | None,
+        typer.Option("-k", min=1, help="How many of the best trials may be members; 5, or all finals."),
+    ] = None,
     method: Annotated[str, typer.Option(help=f"all, or one of: {', '.join(known_methods())}.")] = "all",
+    leaderboard: Annotated[
+        Path | None, typer.Option(help="Kaggle's exported leaderboard; DATA/leaderboard.csv by default.")
+    ] = None,
     out: cli.Out = cli.DEFAULT_OUT,
     as_json: cli.Json = False,
     debug: cli.Debug = False,
 ) -> None:
     """Compare ways to merge the best trials of a search, and choose one by validation. Trains nothing."""
+    from orchestrator.tracker import log_ensemble
+
     described = load_task(task)
-    folder = folders.find(out, task, search)
+    folder = folders.find(out, described.name, search)
+    board = find_board(leaderboard, Path(journal.read(folder.journal).asked["data"]), described.metric)
+    before = folder.ensemble.read_bytes() if folder.ensemble.exists() else b""
     result = ensemble(folder, task=described, k=k, method=method)
+    if (folder.path / "tracking.json").exists() and folder.ensemble.read_bytes() != before:
+        say(log_ensemble(folder))
     if as_json:
-        print(json.dumps(to_json(result, folder)))
+        print(json.dumps(to_json(result, folder, task=described, board=board)))
         return
-    show(result, described)
+    show(result, described, board=board)
     print(f"Written: {folder.ensemble}")
 
 

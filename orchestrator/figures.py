@@ -37,7 +37,7 @@ def trial_pictures(folder: SearchFolder, record: SearchRecord, trial: TrialRecor
         title=name,
     )
     predictions = folder.trial(trial.trial_id) / "valid.npz"
-    if predictions.exists():
+    if predictions.exists() and not trial.params.get("folds"):  # else they answer other images
         part = _part(record, "valid")
         _draw_heads(Dense.load(predictions), part, record, into, title=f"{name}, validation images")
 
@@ -47,13 +47,15 @@ def ensemble_pictures(
 ) -> None:
     """The confusion matrices of an ensemble, on the holdout where there is one. `ensemble` is the content of
     ensemble.json: `rule`, `trial_ids`, `weights`. Raises as `trial_pictures` does."""
-    from ensembles.blend import Blend, align, blend
+    from ensembles.blend import Blend, blend
+    from orchestrator.leaderboard import read_predictions
 
+    store = _store(record)
     names = [n for n in ("holdout", "valid") if _part(record, n).targets is not None and _part(record, n).ids]
     for name in names[:1]:
         part = _part(record, name)
-        members = [Dense.load(folder.trial(i) / f"{name}.npz") for i in ensemble["trial_ids"]]
-        merged = blend(align(members, part.ids), Blend(ensemble["rule"], tuple(ensemble["weights"])))
+        members = [read_predictions(folder, i, store=store, part=name) for i in ensemble["trial_ids"]]
+        merged = blend(members, Blend(ensemble["rule"], tuple(ensemble["weights"])))
         title = f"{ensemble['method']} of {len(members)} trials, {name} images"
         _draw_heads(merged, part, record, into, title=title)
 
@@ -125,6 +127,38 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str], path: Path, *, ti
     _name_classes(axes, names)
     if not many:
         _write_counts(axes, counts)
+    figure.savefig(path, dpi=DPI)
+
+
+def draw_scores(
+    points: Sequence[tuple[int, float, float]],
+    path: Path,
+    *,
+    metric: str,
+    picked: set[int],
+    title: str,
+) -> None:
+    """Public score over validation score of submissions `(number, valid, public)`, the `picked` filled."""
+    figure = _figure(6.4, 5.6, title)
+    axes = figure.subplots()
+    for chosen, name in ((True, "final picks"), (False, "others")):
+        some = [(valid, public) for number, valid, public in points if (number in picked) == chosen]
+        if some:
+            xs, ys = zip(*some, strict=True)
+            face = VALID if chosen else "white"
+            axes.scatter(xs, ys, s=55, facecolor=face, edgecolor=VALID, label=name, zorder=2)
+    for number, valid, public in points:
+        axes.annotate(str(number), (valid, public), (6, 5), textcoords="offset points", fontsize=9, color=INK)
+    axes.margins(0.12)
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
+    same = points[0][1]
+    axes.axline((same, same), slope=1, color=FAINT, linestyle="--", zorder=1, label="public = validation")
+    axes.set_xlabel(f"{metric} on validation", color=INK)
+    axes.set_ylabel(f"public {metric}", color=INK)
+    axes.tick_params(colors=INK, labelsize=9)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.legend(frameon=False, fontsize=9, loc="best")
     figure.savefig(path, dpi=DPI)
 
 

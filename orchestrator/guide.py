@@ -5,7 +5,7 @@ of the search are unknown, curves err as curves of past searches did, and config
 the forest err alike. Each trial's last epoch is an observation. The index of a trial, or of a configuration
 not yet started, is the expected improvement over the best score so far divided by the seconds to get there,
 at the most favourable epoch ahead: the rate at which it is expected to pay. A slot takes the highest index; a
-trial is compared first after a tenth of its epochs, then each time it has run half as many again. A
+trial is compared first where ASHA has its first rung, then each time it has run half as many again. A
 configuration that was stopped may be started again, from its first epoch: what it showed is remembered.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orchestrator.asha import Verdict
+from orchestrator.asha import Verdict, first_rung
 from orchestrator.belief import Belief, expected_improvement
 from orchestrator.past import past_searches
 from orchestrator.prior import SHARES, Prior, learn
@@ -25,8 +25,8 @@ from trainables.task import Metric
 if TYPE_CHECKING:
     from orchestrator.study import Draft
 
-GRACE, LATER, LAST = 0.1, 1.5, 0.8
-"""Shares of the epochs: the first comparison, how much later each next one is, and the latest of all."""
+LATER, LAST = 1.5, 0.8
+"""How much later each next comparison is, and the share of the epochs after which there is none."""
 JITTER = 0.05
 """Standard deviation of the logarithm of a draft's luck, which tells equal ones apart."""
 SHORTLIST = 16
@@ -36,7 +36,7 @@ MOST_SEEN = 512
 
 def comparisons(epochs: int) -> tuple[int, ...]:
     """The epochs after which a trial of `epochs` is compared with what could be started in its place."""
-    found, epoch = [], max(1.0, GRACE * epochs)
+    found, epoch = [], float(first_rung(epochs))
     while round(epoch) <= LAST * epochs:
         found.append(round(epoch))
         epoch = max(epoch * LATER, epoch + 1)

@@ -35,6 +35,8 @@ class TrialRecord:
     device: str = ""
     reason: str = ""
     """Why a trial was pruned or failed; empty for a complete one."""
+    of: str = ""
+    """Of a final: the trial whose configuration is trained again; empty for what the search tried."""
 
     @property
     def epoch(self) -> int:
@@ -56,6 +58,8 @@ class SearchRecord:
     rungs: list[Mapping[str, Any]] = field(default_factory=list)
     finished: str | None = None
     """Why the search ended, or None while it runs or where it was cut off."""
+    finals: int = 0
+    """How many finals are meant to run; none before the search proper is over."""
 
     def apply(self, event: Event) -> None:
         match event["event"]:
@@ -67,6 +71,8 @@ class SearchRecord:
                 self.trials[event["trial_id"]] = _ended(self.trials[event["trial_id"]], event)
             case "rung":
                 self.rungs.append(event)
+            case "finals":
+                self.finals = int(event["count"])
             case "finish":
                 self.finished = str(event["reason"])
 
@@ -74,6 +80,14 @@ class SearchRecord:
     def direction(self) -> Direction:
         direction: Direction = self.asked["direction"]
         return direction
+
+    @property
+    def expected(self) -> int | None:
+        """How many trials there will be in all, as far as that is known."""
+        if not self.finals:
+            trials: int | None = self.asked.get("trials")
+            return trials
+        return self.finals + sum(not trial.of for trial in self.trials.values())
 
     def ranked(self) -> list[TrialRecord]:
         """Trials that have a score, best first; equal scores in the order of their numbers."""
@@ -148,7 +162,11 @@ def replay(events: Iterable[Event]) -> SearchRecord:
 
 def _started(event: Event) -> TrialRecord:
     return TrialRecord(
-        trial_id=event["trial_id"], number=event["number"], params=event["params"], started=event["at"]
+        trial_id=event["trial_id"],
+        number=event["number"],
+        params=event["params"],
+        started=event["at"],
+        of=event.get("of", ""),
     )
 
 

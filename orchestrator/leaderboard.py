@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensembles.blend import align
+from ensembles.blend import Blend, align, blend
 from orchestrator.folders import SearchFolder
 from orchestrator.journal import SearchRecord, TrialRecord
 from orchestrator.snapshot import clock, epochs_of, key_parameters, score, short
 from trainables import atomic
+from trainables.config import WHOLE
 from trainables.errors import DataError, NoTrialSucceeded
+from trainables.folding import pool_ids, pool_targets
 from trainables.predictions import Dense
 from trainables.store import Store
+from trainables.task import Metric
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     "rank",
     "trial",
+    "of",
     "state",
     "value",
     "best_epoch",
@@ -33,6 +37,8 @@ COLUMNS = (
     "device",
     "reason",
 )
+POOL = "pool"
+"""Train and valid part together, as folds answer them."""
 SHOWN = 10
 GAP = 2
 
@@ -60,6 +66,7 @@ def _measured(trial: TrialRecord) -> tuple[Any, ...]:
     speeds = [row["images_per_second"] for row in trial.reports if row.get("images_per_second")]
     return (
         trial.trial_id,
+        trial.of,
         trial.state,
         "" if trial.value is None else trial.value,
         "" if trial.best_epoch is None else trial.best_epoch,
@@ -117,61 +124,195 @@ def _fitting(trials: Sequence[TrialRecord], names: Sequence[str], *, room: int) 
     return chosen
 
 
-def differences(params: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """What `other` does differently, in one line: `lr 0.001 -> 0.01, flip no -> yes`."""
-    names = [name for name in {**params, **other} if params.get(name) != other.get(name)]
-    return ", ".join(f"{name} {short(params.get(name))} -> {short(other.get(name))}" for name in names)
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """What counts as one in an ensemble: a trial, or the trials of all folds of one training."""
+
+    trials: tuple[TrialRecord, ...]
+    value: float
+    """Validation score; of folds the mean."""
+
+    @property
+    def name(self) -> str:
+        """The trial's id, or the first and last one's of the folds: `0031-0035`."""
+        first, last = self.trials[0].trial_id, self.trials[-1].trial_id
+        return first if first == last else f"{first}-{last}"
+
+    @property
+    def folds(self) -> int:
+        return int(self.trials[0].params.get("folds", 0))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bank:
-    """The best trials' predictions, aligned with the store's parts; members come best first."""
+    """The best members' predictions, aligned with the images that all of them answer; best first."""
 
-    trials: tuple[TrialRecord, ...]
+    members: tuple[Member, ...]
     parts: Mapping[str, tuple[Dense, ...]]
-    """`valid`, and `holdout` and `test` where the store has any: a prediction a trial."""
+    """`valid`, and `holdout` and `test` where the store has any: a prediction a member."""
+    targets: Mapping[str, np.ndarray | None]
+    """int64 [N, heads] of each part; None where the organisers keep the answers."""
     notes: tuple[str, ...]
     """Sentences for the user: who was left out and why."""
 
 
-def read_bank(folder: SearchFolder, record: SearchRecord, *, store: Store, k: int) -> Bank:
-    """The top `k` trials by validation whose predictions can be read; all where there are fewer.
-
-    Raises NoTrialSucceeded when there is none.
-    """
-    names = [name for name in ("valid", "holdout", "test") if store.parts[name].ids]
-    trials: list[TrialRecord] = []
-    parts: dict[str, list[Dense]] = {name: [] for name in names}
-    notes = []
+def members_of(record: SearchRecord) -> tuple[list[Member], list[str]]:
+    """Trials that have a score, and whole groups of folds, best first; and what is not whole, in words."""
+    groups: dict[tuple[str, ...], list[TrialRecord]] = {}
     for trial in record.ranked():
-        if len(trials) == k:
+        folds = int(trial.params.get("folds", 0))
+        alone = ("alone", trial.trial_id)
+        key = (trial.of, str(trial.params.get("seed"))) if folds > WHOLE else alone
+        groups.setdefault(key, []).append(trial)
+    members, notes = [], []
+    for trials in groups.values():
+        trials.sort(key=lambda trial: trial.number)
+        folds = int(trials[0].params.get("folds", 0))
+        if folds > WHOLE and len(trials) < folds:
+            notes.append(f"Only {len(trials)} of {folds} folds of trial {trials[0].of} are there: left out.")
+            continue
+        value = sum(trial.value or 0.0 for trial in trials) / len(trials)
+        members.append(Member(trials=tuple(trials), value=value))
+    sign = -1 if record.direction == "maximize" else 1
+    return sorted(members, key=lambda m: (sign * m.value, not m.trials[0].of, m.trials[0].number)), notes
+
+
+def read_bank(
+    folder: SearchFolder, record: SearchRecord, *, store: Store, k: int, metric: Metric | None = None
+) -> Bank:
+    """The top `k` members by validation whose predictions can be read; all where there are fewer.
+
+    Where all of them are folds, `valid` is the whole of train and valid, answered out of fold; else it is
+    the valid part. With a `metric` a final without a validation of its own that is worse on the holdout than
+    the trial it is of is left out. Raises NoTrialSucceeded when there is no member.
+    """
+    found, notes = members_of(record)
+    kept: list[Member] = []
+    read: list[dict[str, Dense]] = []
+    for member in found:
+        if len(kept) == k:
             break
-        if trial.state == "RUNNING" and not (folder.trial(trial.trial_id) / "valid.npz").exists():
+        if any(_is_unwritten(folder, trial) for trial in member.trials):
             continue
         try:
-            read = {name: read_predictions(folder, trial.trial_id, store=store, part=name) for name in names}
-            for name in names:
-                align([*parts[name][:1], read[name]], store.parts[name].ids)
+            answers = _read(folder, member, store=store)
+            for name, predictions in answers.items():
+                align([*(other[name] for other in read[:1] if name in other), predictions], predictions.ids)
+            if member.folds == WHOLE and metric is not None:
+                notes.append(_checked(folder, member, answers, store=store, metric=metric))
         except DataError as error:
-            notes.append(f"Trial {trial.trial_id} is left out: {error.what}")
+            notes.append(f"{_left_out(member)}: {error.what}")
             continue
-        trials.append(trial)
-        for name in names:
-            parts[name].append(read[name])
-    if not trials:
+        kept.append(member)
+        read.append(answers)
+    if not kept:
         raise _nothing_to_read(folder, record, notes)
-    if len(trials) < k:
-        notes.append(f"{k} members were asked for; {_trials(len(trials))} with predictions.")
-    return Bank(trials=tuple(trials), parts={n: tuple(p) for n, p in parts.items()}, notes=tuple(notes))
+    if len(kept) < k:
+        notes.append(f"{k} members were asked for; {_trials(len(kept))} with predictions.")
+    return _bank(kept, read, store=store, notes=notes)
 
 
-def read_predictions(folder: SearchFolder, trial_id: str, *, store: Store, part: str) -> Dense:
-    """A trial's predictions of one part, in the order of the store.
+def _bank(
+    members: Sequence[Member], read: Sequence[Mapping[str, Dense]], *, store: Store, notes: Sequence[str]
+) -> Bank:
+    pooled = all(POOL in answers for answers in read)
+    names = {"valid": POOL if pooled else "valid"} | {n: n for n in ("holdout", "test") if n in read[0]}
+    targets = {name: store.parts[name].targets for name in names}
+    if pooled:
+        targets["valid"] = pool_targets(store)
+        notes = [*notes, "valid is train and valid together, each image as the fold without it says."]
+    return Bank(
+        members=tuple(members),
+        parts={name: tuple(answers[source] for answers in read) for name, source in names.items()},
+        targets=targets,
+        notes=tuple(notes),
+    )
 
-    Raises DataError when they cannot be read, are of other images or are not numbers.
+
+def _is_unwritten(folder: SearchFolder, trial: TrialRecord) -> bool:
+    return trial.state == "RUNNING" and not (folder.trial(trial.trial_id) / "valid.npz").exists()
+
+
+def _left_out(member: Member) -> str:
+    if len(member.trials) > 1:
+        return f"Trials {member.name} are left out"
+    return f"Trial {member.name} is left out"
+
+
+def _read(folder: SearchFolder, member: Member, *, store: Store) -> dict[str, Dense]:
+    """The member's predictions of each part that there is; of folds also those of the pool."""
+    read = {}
+    if member.folds > WHOLE:
+        read[POOL] = _out_of_fold(folder, trials_named(member.name), store=store)
+    judged = member.trials[0].of if member.folds == WHOLE else member.name
+    read["valid"] = read_predictions(folder, judged, store=store, part="valid")
+    for name in ("holdout", "test"):
+        if store.parts[name].ids:
+            read[name] = read_predictions(folder, member.name, store=store, part=name)
+    return read
+
+
+def _checked(
+    folder: SearchFolder, member: Member, answers: Mapping[str, Dense], *, store: Store, metric: Metric
+) -> str:
+    """How a final that was validated on nothing does on the holdout. Raises DataError where that is worse.
+
+    Worse is by more than 1 / sqrt(n), about two standard errors of a share of n images.
     """
+    trial, targets = member.trials[0], store.parts["holdout"].targets
+    if targets is None or "holdout" not in answers:
+        return f"Trial {trial.trial_id} was validated on nothing."
+    before = read_predictions(folder, trial.of, store=store, part="holdout")
+    value, other = metric.fn(answers["holdout"], targets), metric.fn(before, targets)
+    figures = f"holdout {score(value)}, and {score(other)} of trial {trial.of}, whose validation stands in"
+    if metric.utility(value) < metric.utility(other) - len(targets) ** -0.5:
+        raise DataError(f"Trained on train and valid it is worse: {figures}.")
+    return f"Trial {trial.trial_id} was trained on train and valid: {figures}."
+
+
+def trials_named(name: str) -> list[str]:
+    """Ids of the trials of a member: of `0031-0033` they are 0031, 0032, 0033."""
+    first, _, last = name.partition("-")
+    return [f"{number:04d}" for number in range(int(first), int(last) + 1)] if last else [first]
+
+
+def read_predictions(folder: SearchFolder, name: str, *, store: Store, part: str) -> Dense:
+    """A member's predictions of one part, in the order of the store; the mean of the folds' probabilities.
+
+    Of `valid` each image as the fold without it says. Raises DataError when they cannot be read, are of
+    other images or are not numbers.
+    """
+    trials = trials_named(name)
+    if len(trials) == 1:
+        return _aligned(folder, name, part, store.parts[part].ids)
+    if part == "valid":
+        count = len(store.parts["valid"].ids)
+        rows = range(len(store.parts["train"].ids), len(store.parts["train"].ids) + count)
+        answered = _out_of_fold(folder, trials, store=store).take(rows)
+        return Dense(ids=store.parts["valid"].ids, fields=answered.fields)
+    folds = [_aligned(folder, trial, part, store.parts[part].ids) for trial in trials]
+    merged: Dense = blend(folds, Blend("prob", (1.0,) * len(folds)))
+    return merged
+
+
+def _aligned(folder: SearchFolder, trial_id: str, part: str, ids: Sequence[str]) -> Dense:
     path = folder.trial(trial_id) / f"{part}.npz"
-    predictions = align([Dense.load(path)], store.parts[part].ids)[0]
+    return _finite(align([Dense.load(path)], ids)[0], path)
+
+
+def _out_of_fold(folder: SearchFolder, trials: Sequence[str], *, store: Store) -> Dense:
+    """Every image of the pool as the fold that was not trained on it says, as logarithms of probabilities."""
+    paths = [folder.trial(trial) / "valid.npz" for trial in trials]
+    folds = [_finite(Dense.load(path), path) for path in paths]
+    together = Dense(
+        ids=tuple(id for fold in folds for id in fold.ids),
+        fields={head: np.concatenate([fold.fields[head] for fold in folds]) for head in folds[0].fields},
+    )
+    normalised: Dense = blend(align([together], pool_ids(store)), Blend("prob", (1.0,)))
+    return normalised
+
+
+def _finite(predictions: Dense, path: Path) -> Dense:
     if not all(np.isfinite(values).all() for values in predictions.fields.values()):
         raise DataError(f"{path}: some predictions are no numbers.", fix="Run the trial again.")
     return predictions

@@ -7,7 +7,8 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TextIO
+from itertools import islice
+from typing import Any, TextIO
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleDimensions, Group
@@ -17,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.journal import Event, SearchRecord, TrialRecord
-from orchestrator.narration import Narrator
+from orchestrator.narration import Display
 from orchestrator.snapshot import (
     Shown,
     Snapshot,
@@ -25,13 +26,13 @@ from orchestrator.snapshot import (
     clock,
     cut,
     epochs_of,
-    key_parameters,
     one_line,
+    ordered,
     score,
     short,
-    snapshot,
     status,
     time_left,
+    unusual,
 )
 
 REFRESH_S = 0.25
@@ -53,30 +54,21 @@ class Column:
     width: int
 
 
-class LiveDisplay:
+class LiveDisplay(Display):
     """A table redrawn by its own thread, four times a second and only where something changed."""
 
     def __init__(self, record: SearchRecord, *, link: str | None, console: Console) -> None:
+        super().__init__(record)
         self._console = console
         self._link = link
-        self._snapshot = snapshot(record)
-        self._narrator = Narrator(record)
         self._failures: deque[str] = deque()
-        self._columns: tuple[Column, ...] = ()
-        self._columns_for: tuple[int, int] = (-1, -1)
+        self._parameters = Parameters()
         self._drawn: tuple[Any, ...] = ()
         self._size = console.size
         self._live = Live(console=console, auto_refresh=False, redirect_stdout=sys.stdout.isatty())
         self._moved: list[tuple[logging.StreamHandler[Any], TextIO]] = []
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._refresh, name="display", daemon=True)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def start(self) -> None:
         before = (sys.stdout, sys.stderr)
@@ -85,16 +77,9 @@ class LiveDisplay:
         self._move_handlers(before)
         self._thread.start()
 
-    def event(self, event: Event, record: SearchRecord) -> None:
-        try:
-            text = self._narrator.line(event, record)
-            if text:
-                log.info(text)
-            if event["event"] == "end" and event["state"] == "FAIL":
-                self._failures.append(f"{clock(event['at'])}  {text}")
-            self._snapshot = snapshot(record, event)
-        except Exception:
-            log.debug("The display failed on %r.", event, exc_info=True)
+    def _tell(self, event: Event, text: str) -> None:
+        if event["event"] == "end" and event["state"] == "FAIL":
+            self._failures.append(f"{clock(event['at'])}  {text}")
 
     def stop(self) -> None:
         """Draw the last state and give the terminal back as it was."""
@@ -123,7 +108,7 @@ class LiveDisplay:
     def _draw(self) -> None:
         while self._failures:
             self._console.print(Text(self._failures.popleft(), style="red"))
-        current, size = self._snapshot, self._console.size
+        current, size = self._current(), self._console.size
         state = (current.seen, int(current.now), size)
         if state == self._drawn:
             return
@@ -131,19 +116,8 @@ class LiveDisplay:
             # The terminal has wrapped or scrolled lines, so that nobody knows how far up the table began.
             self._console.control(Control.clear(), Control.home())
         self._size, self._drawn = size, state
-        columns = self._parameters(current.record)
+        columns = self._parameters.columns(current)
         self._live.update(frame(current, columns, link=self._link, size=size), refresh=True)
-
-    def _parameters(self, record: SearchRecord) -> tuple[Column, ...]:
-        """Ordered anew only when the scored trials have doubled, so that columns do not jump about."""
-        doubled = sum(t.value is not None for t in record.trials.values()).bit_length()
-        key = (len(record.trials), doubled)
-        if key != self._columns_for:
-            order = [c.name for c in self._columns if doubled == self._columns_for[1]]
-            names = key_parameters(record)
-            self._columns = parameter_columns(record, [*order, *(n for n in names if n not in order)])
-            self._columns_for = key
-        return self._columns
 
     def _move_handlers(self, before: tuple[TextIO, TextIO]) -> None:
         """Let log handlers that hold the real stderr or stdout print above the table too."""
@@ -158,12 +132,43 @@ class LiveDisplay:
                     break
 
 
-def parameter_columns(record: SearchRecord, names: Sequence[str]) -> tuple[Column, ...]:
-    """Columns as wide as the widest value of any trial."""
-    trials = record.trials.values()
-    return tuple(
-        Column(n, max([cell_len(n), *(cell_len(short(t.params.get(n))) for t in trials)])) for n in names
-    )
+class Parameters:
+    """Which parameters have a column, how wide and in which order; looks at each trial once."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._first: dict[str, Any] = {}
+        """Of each parameter of any trial, its value in the first one."""
+        self._widths: dict[str, int] = {}
+        self._varying: set[str] = set()
+        self._order: list[str] = []
+        self._doubled = -1
+
+    def columns(self, current: Snapshot) -> tuple[Column, ...]:
+        """Those that differ. Ordered anew only when the scored trials have doubled, lest columns jump."""
+        for trial in islice(current.record.trials.values(), self._taken, None):
+            self._take(trial)
+        names = [name for name in self._first if name in self._varying]
+        if self._taken == 1:
+            names = list(unusual(self._first))
+        doubled = len(current.ranked).bit_length()
+        if doubled != self._doubled:
+            self._order, self._doubled = ordered(current.ranked, names), doubled
+        else:
+            self._order += [name for name in names if name not in self._order]
+        return tuple(Column(name, max(cell_len(name), self._widths[name])) for name in self._order)
+
+    def _take(self, trial: TrialRecord) -> None:
+        for name in trial.params:
+            if name not in self._first:
+                self._first[name] = None if self._taken else trial.params[name]
+                self._widths[name] = cell_len(short(None)) if self._taken else 0
+        for name, first in self._first.items():
+            value = trial.params.get(name)
+            self._widths[name] = max(self._widths[name], cell_len(short(value)))
+            if value != first and name != "seed":
+                self._varying.add(name)
+        self._taken += 1
 
 
 def frame(
@@ -172,7 +177,7 @@ def frame(
     """Table and footer in less lines than the terminal has."""
     foot = footer(current, link, size.width)[: max(size.height - 6, 1)]
     record, room = current.record, max(size.height - len(foot) - 3, 1)
-    shown = choose(record, room if len(record.trials) <= room else max(room - 1, 1))
+    shown = choose(current, room if len(record.trials) <= room else max(room - 1, 1))
     more = [Text(f"… {shown.left_out} more", style="dim")] if shown.left_out else []
     return Group(table(current, shown, columns, size.width), *more, Text(), *foot)
 
@@ -181,7 +186,7 @@ def table(current: Snapshot, shown: Shown, columns: Sequence[Column], width: int
     """One line a trial; as many of the parameters as fit."""
     heads = ("trial", "state", "epoch", cut(current.record.asked["metric"], 12), "best", "time")
     trials = [*shown.running, *shown.best, *shown.recent]
-    leader = next((t.trial_id for t in current.record.ranked()), None)
+    leader = next((t.trial_id for t in current.ranked), None)
     cells = [_cells(current, trial, leads=trial.trial_id == leader) for trial in trials]
     widths = [max([cell_len(h), *(row[i].cell_len for row in cells)]) for i, h in enumerate(heads)]
     fitting = _fitting(columns, width - sum(widths) - GAP * len(heads))
@@ -233,7 +238,7 @@ def footer(current: Snapshot, link: str | None, width: int) -> list[Text]:
     """Counts, best score, time and the link, in as many lines as they need."""
     record, now = current.record, current.now
     parts = [status(record), ", ".join([f"{clock(now)} elapsed", *time_left(record, now)])]
-    for leader in record.ranked()[:1]:
+    for leader in current.ranked[:1]:
         best = f"best {record.asked['metric']} {score(leader.value)}"
         parts.append(f"{best} (trial {leader.number}, epoch {leader.best_epoch})")
     lines = [Text(line, no_wrap=True, overflow="ellipsis") for line in _filled(parts, width)]

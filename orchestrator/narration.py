@@ -1,9 +1,54 @@
-"""A search told in words: a line for each event worth one."""
+"""A search told in words, a line for each event worth one, and what every display of one does."""
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import Self
 
 from orchestrator.journal import Event, SearchRecord, TrialRecord
-from orchestrator.snapshot import clock, cut, epochs_of, one_line, score, short, unusual
+from orchestrator.snapshot import clock, cut, epochs_of, one_line, score, short, snapshot, unusual
 
 PARAMS_WIDTH = 120
+log = logging.getLogger(__name__)
+
+
+class Display(ABC):
+    """Shows a search between `start` and `stop`, which `with` calls too; `stop` may be called twice."""
+
+    def __init__(self, record: SearchRecord) -> None:
+        self._narrator = Narrator(record)
+        self._current = partial(snapshot, record, None, seen=time.monotonic())
+        """Makes the snapshot of the latest event."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @abstractmethod
+    def start(self) -> None: ...
+
+    @abstractmethod
+    def stop(self) -> None: ...
+
+    @abstractmethod
+    def _tell(self, event: Event, text: str) -> None:
+        """Show an event that is worth a line."""
+
+    def event(self, event: Event, record: SearchRecord) -> None:
+        """Called for every event once it is folded into the record; takes microseconds, never raises."""
+        try:
+            at = {"at": float(event["at"])}
+            self._current = partial(snapshot, record, at, seen=time.monotonic())
+            text = self._narrator.line(event, record)
+            if text:
+                log.info(text)
+                self._tell(event, text)
+        except Exception:
+            log.debug("The display failed on %r.", event, exc_info=True)
 
 
 class Narrator:
@@ -22,6 +67,9 @@ class Narrator:
                 return self._reported(record.trials[event["trial_id"]], record)
             case "end":
                 return self._ended(record.trials[event["trial_id"]], record)
+            case "finals":
+                many = "s" * (event["count"] > 1)
+                return f"the search proper is over: {event['count']} final{many} of its best configurations"
             case "finish":
                 return f"search ended: {one_line(str(event['reason']))}"
         return ""
@@ -33,7 +81,8 @@ class Narrator:
         self._varying |= dict.fromkeys(n for n in (*first, *trial.params) if n in differing)
         shown = {n: trial.params.get(n) for n in self._varying} or unusual(trial.params)
         text = " ".join(f"{n}={short(v)}" for n, v in shown.items() if v is not None)
-        return f"trial {trial.number:<3} started   {cut(text, PARAMS_WIDTH)}".rstrip()
+        again = f"again trial {int(trial.of)}: " if trial.of else ""
+        return f"trial {trial.number:<3} started   {again}{cut(text, PARAMS_WIDTH)}".rstrip()
 
     def _reported(self, trial: TrialRecord, record: SearchRecord) -> str:
         """A line only where the lead passes to another trial, and one has ended to compare with."""

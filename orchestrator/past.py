@@ -54,7 +54,12 @@ def past_trials(record: SearchRecord, metric: Metric) -> PastSearch:
     """The trials of a search that reported; none where it measured something else."""
     if (record.asked.get("metric"), record.asked.get("direction")) != (metric.name, metric.direction):
         return ()
-    return tuple(_past_trial(t, metric) for t in record.trials.values() if t.reports and t.state != "FAIL")
+    return tuple(_past_trial(t, metric) for t in record.trials.values() if _teaches(t))
+
+
+def _teaches(trial: TrialRecord) -> bool:
+    """A final is trained for another time, perhaps on more images: its curve is of another kind."""
+    return bool(trial.reports) and trial.state != "FAIL" and not trial.of
 
 
 def _past_trial(trial: TrialRecord, metric: Metric) -> PastTrial:

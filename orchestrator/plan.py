@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.asha import Rungs, expected_epochs, rungs_for
+from orchestrator.finals import SEARCH_SHARE, Finals
 from trainables.config import Scalar, TrialConfig
 from trainables.errors import UsageError
 
@@ -34,6 +35,17 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Guidance:
+    """What a guided search goes by."""
+
+    searches: int
+    trials: int
+    """Past searches beside the new one, and their trials in all."""
+    compared_after: tuple[int, ...]
+    """Epochs after which a trial is compared with what could be started in its place."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """The budget, the space as sampled, and what it will take."""
 
@@ -50,6 +62,9 @@ class Plan:
     seconds: float | None
     """A rough estimate; None where nothing can be said before the first trial."""
     disk_bytes: int
+    finals: Finals | None = None
+    guidance: Guidance | None = None
+    """None where ASHA decides, by the budget's rungs."""
 
     def rows(self) -> list[tuple[str, str]]:
         """The plan as name and text, for the screen."""
@@ -58,7 +73,6 @@ class Plan:
         each = f"{budget.cpus_per_trial} CPU" + (
             f" + {budget.gpus_per_trial:g} GPU" if budget.gpus_per_trial else ""
         )
-        kept = f"best 1/{rungs.reduction_factor} go on after epoch " + ", ".join(map(str, rungs.epochs))
         return [
             ("images", ", ".join(f"{name} {count:,}" for name, count in self.images.items())),
             ("cache", f"{self.side} px a side, {_size(sum(self.images.values()) * self.side**2 * 3)}"),
@@ -66,11 +80,27 @@ class Plan:
             *((f"  {name}", f"{value} (fixed)") for name, value in self.fixed.items()),
             *((f"  {name}", text) for name, text in self.parameters.items()),
             ("trials", f"{trials}, {rungs.max_epochs} epochs each at most"),
-            ("rungs", kept if rungs.epochs else "none: every trial runs all its epochs"),
+            *self._stopping(),
             ("slots", f"{budget.slots} trials at once, {each} each"),
+            *([] if self.finals is None else [("finals", self._finals(self.finals))]),
             ("time", self._time()),
             ("disk", f"up to {_size(self.disk_bytes)}"),
         ]
+
+    def _stopping(self) -> list[tuple[str, str]]:
+        """By what trials are chosen and stopped."""
+        rungs, guidance = self.budget.rungs, self.guidance
+        if guidance is None:
+            kept = f"ASHA: best 1/{rungs.reduction_factor} go on after epoch {_listed(rungs.epochs)}"
+            return [("rungs", kept if rungs.epochs else "none: every trial runs all its epochs")]
+        learned = f"{guidance.searches} past searches with {guidance.trials} trials"
+        compared = f"with what else could run, after epoch {_listed(guidance.compared_after)}"
+        return [("guided by", learned), ("compared", compared)]
+
+    def _finals(self, finals: Finals) -> str:
+        limit = self.budget.time_limit_s
+        begin = "then" if limit is None else f"after {duration(SEARCH_SHARE * limit)}"
+        return f"{begin} {finals.text}"
 
     def _time(self) -> str:
         limit = self.budget.time_limit_s
@@ -106,7 +136,7 @@ def budget_for(
     return Budget(
         trials=trials,
         time_limit_s=time_limit_s,
-        rungs=rungs_for(max_epochs),
+        rungs=rungs_for(max_epochs, timed=trials is None),
         slots=min(slots, trials) if trials else slots,
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
@@ -147,10 +177,12 @@ def make_plan(
     fixed: Mapping[str, Scalar],
     budget: Budget,
     images: Mapping[str, int],
+    finals: Finals | None = None,
+    guidance: Guidance | None = None,
 ) -> Plan:
     """The plan of a search whose space gave the sampled `configs`."""
     side = cache_side(configs)
-    trials = budget.trials or DEFAULT_TRIALS
+    trials = (budget.trials or DEFAULT_TRIALS) + (finals.most if finals else 0)
     return Plan(
         task=task,
         space=space,
@@ -159,17 +191,25 @@ def make_plan(
         side=side,
         budget=budget,
         images=images,
-        seconds=_estimate(budget, images["train"], configs),
+        seconds=_estimate(budget, images["train"], configs, finals),
         disk_bytes=sum(images.values()) * side**2 * 3 + trials * TRIAL_BYTES,
+        finals=finals,
+        guidance=guidance,
     )
 
 
-def _estimate(budget: Budget, images: int, configs: Sequence[TrialConfig]) -> float | None:
+def _estimate(
+    budget: Budget, images: int, configs: Sequence[TrialConfig], finals: Finals | None
+) -> float | None:
     if budget.trials is None or budget.gpus_per_trial:
         return None
     pixels = sum(config.image_size**2 for config in configs) / len(configs) * images
     epoch = pixels / (PIXELS_PER_CORE_SECOND * budget.cpus_per_trial)
-    return budget.trials * (1 + epoch * expected_epochs(budget.rungs)) / budget.slots
+    seconds = budget.trials * (1 + epoch * expected_epochs(budget.rungs))
+    if finals is not None:
+        longer = finals.growth * (finals.epochs or finals.stretch * budget.rungs.max_epochs)
+        seconds += finals.most * (1 + epoch * longer)
+    return seconds / budget.slots
 
 
 def parse_duration(text: str) -> float:
@@ -206,6 +246,10 @@ def duration(seconds: float) -> str:
     if seconds < 6000:
         return f"{seconds / 60:.0f} min"
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
+
+
+def _listed(epochs: Sequence[int]) -> str:
+    return ", ".join(map(str, epochs))
 
 
 def _size(count: float) -> str:

@@ -24,6 +24,8 @@ def trial_tags(folder: SearchFolder, record: SearchRecord, trial: TrialRecord) -
         {
             **_search_tags(folder, record),
             "kind": "trial",
+            "phase": "final" if trial.of else "search",
+            "final_of": trial.of,
             "trial_id": trial.trial_id,
             "number": trial.number,
             "seed": trial.params.get("seed", record.asked.get("seed")),

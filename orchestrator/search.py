@@ -5,25 +5,23 @@ python -m orchestrator.search TASK
 
 import contextlib
 import json
-import logging
-import signal
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orchestrator import cli, folders, plan, provenance
+from orchestrator.ending import logging_to, orderly_end
+from orchestrator.finals import FinalOn, Wanted
 from orchestrator.prepare import Asked, Prepared, Strategy, prepare
-from orchestrator.summary import show_plan, show_result
+from orchestrator.standing import read_board
+from orchestrator.summary import about_data, about_rules, show_plan, show_result
 from trainables.errors import NoTrialSucceeded
-from trainables.task import load_task
+from trainables.task import Task, load_task
 
 if TYPE_CHECKING:
-    from orchestrator.conductor import Conductor
     from orchestrator.ensemble import EnsembleResult
     from orchestrator.journal import SearchRecord
     from orchestrator.tracker import Tracker
@@ -36,8 +34,11 @@ class SearchResult:
 
     folder: folders.SearchFolder
     record: "SearchRecord"
+    task: Task
     ensemble: "EnsembleResult"
     submission: Path | None
+    pareto: Path | None
+    """`pareto.csv`, where the trials' costs are known."""
     signal: int | None
 
 
@@ -57,13 +58,13 @@ def search(task_name: str, asked: Asked | None = None) -> SearchResult:
         if asked.address is not None:
             here = stack.enter_context(tune.cluster(address=asked.address, cpus=0, gpus=0))
         prepared = prepare(task_name, asked, resources=here)
-        search_id = folders.new(asked.out, task_name, asked.search_id).search_id
+        search_id = folders.new(asked.out, prepared.task.name, asked.search_id).search_id
         if asked.address is None:
             budget = prepared.plan.budget
             cpus, gpus = budget.slots * budget.cpus_per_trial, int(here.get("GPU", 0))
             ready = stack.enter_context(tune.cluster_ahead(cpus=cpus, gpus=gpus))
         store = _fill_store(prepared)
-        folder = folders.create(asked.out, task_name, search_id)
+        folder = folders.create(asked.out, prepared.task.name, search_id)
         if asked.address is None:
             ready()
         tracker = Tracker(folder)
@@ -77,9 +78,13 @@ def _fill_store(prepared: Prepared) -> "Store":
     from orchestrator.display import say, store_progress
     from orchestrator.preflight import check_models
     from trainables import store
+    from trainables.folding import write_folds
+    from trainables.grouping import as_stored
 
-    check_models(prepared.configs, prepared.task.kind)
-    for note in prepared.splits.notes:
+    costs = check_models(
+        prepared.configs, task=prepared.source, space=prepared.space, heads=prepared.task.kind.heads
+    )
+    for note in (*about_data(prepared), *about_rules(prepared), *prepared.splits.notes, *costs):
         say(note)
     with store_progress() as progress:
         filled = store.prepare(
@@ -87,10 +92,17 @@ def _fill_store(prepared: Prepared) -> "Store":
             prepared.splits,
             side=prepared.plan.side,
             root=prepared.asked.out / "stores",
+            uncut=prepared.uncut,
             progress=progress,
         )
+    if prepared.plan.finals is not None and prepared.plan.finals.folds > 1:
+        stored = {name: (part.ids, part.groups) for name, part in filled.parts.items()}
+        splits = as_stored(prepared.splits, prepared.uncut, stored)
+        write_folds(filled, splits, prepared.plan.finals.folds)
     for note in filled.notes:
         say(note)
+    for finding in filled.findings:
+        say(finding.text, warning=finding.severity != "note")
     for bad in filled.quarantined:
         answered = "; it is answered as a gray picture" if bad.part == "test" else "; left out"
         say(f"{bad.part} picture {bad.file} cannot be read: {bad.reason}{answered}", warning=True)
@@ -102,6 +114,7 @@ def _run(
 ) -> tuple["SearchRecord", int | None]:
     """Run the trials; the record, and the number of the signal that ended them early."""
     from orchestrator import tune
+    from orchestrator.conducting import conductor_for
     from orchestrator.display import make_display
     from orchestrator.journal import Journal, SearchRecord
 
@@ -114,15 +127,16 @@ def _run(
     folders.point_latest(folder)
     with contextlib.ExitStack() as stack:
         stack.callback(journal.close)
-        stack.enter_context(_logging_to(folder.log))
+        stack.enter_context(logging_to(folder.log))
         tracker.start()
         display = stack.enter_context(make_display(record, link=tracker.link))
-        conductor = _conductor(prepared, journal, record, left=left, listen=display.event)
-        signals = stack.enter_context(_orderly_end(conductor, folder))
+        conductor = conductor_for(prepared, journal, record, left=left, listen=display.event)
+        signals = stack.enter_context(orderly_end(conductor, folder))
         tune.run(
             conductor,
             tune.Workplace(
-                task=prepared.task.name,
+                task=prepared.source,
+                space=prepared.space,
                 store=store.folder,
                 folder=folder,
                 threads=budget.cpus_per_trial,
@@ -135,46 +149,14 @@ def _run(
     return record, next(iter(signals), None)
 
 
-def _conductor(
-    prepared: Prepared,
-    journal: Any,
-    record: "SearchRecord",
-    *,
-    left: float | None,
-    listen: Callable[..., None],
-) -> "Conductor":
-    from orchestrator.asha import Asha
-    from orchestrator.conductor import Conductor
-    from orchestrator.display import say
-    from orchestrator.guide import guide_from
-    from orchestrator.study import Study
-
-    asked, budget = prepared.asked, prepared.plan.budget
-    metric = prepared.task.metric
-    guide = guide_from(asked.out, metric, seed=asked.seed) if asked.strategy == "guided" else None
-    if asked.strategy == "guided" and guide is None:
-        say("Too few past searches to be guided by: three, of a hundred trials in all, teach something.")
-    study: Study = Study(direction=metric.direction, **prepared.study)
-    return Conductor(
-        study=study,
-        asha=Asha(budget.rungs),
-        metric=metric,
-        guide=guide,
-        journal=journal,
-        record=record,
-        slots=budget.slots,
-        trials=budget.trials,
-        deadline=float("inf") if left is None else time.monotonic() + left,
-        listen=listen,
-    )
-
-
 def _asked_event(
     prepared: Prepared, store: "Store", folder: folders.SearchFolder, *, left: float | None
 ) -> dict[str, Any]:
     task, budget, rungs = prepared.task, prepared.plan.budget, prepared.plan.budget.rungs
     return {
         "task": task.name,
+        "source": prepared.source,
+        "rules": list(task.rules.sentences()),
         "search_id": folder.search_id,
         "direction": task.metric.direction,
         "metric": task.metric.name,
@@ -182,14 +164,13 @@ def _asked_event(
         "trials": budget.trials,
         "time_limit_s": left,
         "max_epochs": rungs.max_epochs,
-        "grace_period": rungs.grace_period,
-        "reduction_factor": rungs.reduction_factor,
         "slots": budget.slots,
         "cpus_per_trial": budget.cpus_per_trial,
         "gpus_per_trial": budget.gpus_per_trial,
         "space": prepared.space,
-        "strategy": prepared.asked.strategy,
+        **_strategy(prepared),
         "fixed": dict(prepared.asked.settings),
+        "finals": None if prepared.plan.finals is None else asdict(prepared.plan.finals),
         "data": str(prepared.root),
         "store": str(store.folder),
         "fingerprint": store.fingerprint,
@@ -201,54 +182,20 @@ def _asked_event(
     }
 
 
-@contextlib.contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
-    """Keep what is said, and every reason of a failure, in a file."""
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    logger = logging.getLogger("orchestrator")
-    level = logger.level
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        handler.close()
-
-
-@contextlib.contextmanager
-def _orderly_end(conductor: "Conductor", folder: folders.SearchFolder) -> Iterator[list[int]]:
-    """The first SIGINT, SIGTERM or SIGHUP ends the search in order, the second at once.
-
-    Yields the list that the signals' numbers are put in.
-    """
-    from orchestrator.display import say
-
-    seen: list[int] = []
-
-    def end(number: int, _: FrameType | None) -> None:
-        if seen:
-            raise SystemExit(128 + number)
-        seen.append(number)
-        conductor.stop(f"interrupted by {signal.Signals(number).name}")
-        folder.stop.touch()
-        say("Ending: running trials write what they have, then the ensemble. Once more to end at once.")
-
-    before = {name: signal.signal(name, end) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield seen
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
+def _strategy(prepared: Prepared) -> dict[str, Any]:
+    """What decides which trials run and how long, for the record."""
+    guidance, rungs = prepared.plan.guidance, prepared.plan.budget.rungs
+    if guidance is not None:
+        past = {"past_searches": guidance.searches, "past_trials": guidance.trials}
+        return {"strategy": "guided", **past, "compared_after": guidance.compared_after}
+    return {"strategy": "asha", "rungs": rungs.epochs, "reduction_factor": rungs.reduction_factor}
 
 
 def _conclude(
     prepared: Prepared, folder: folders.SearchFolder, record: "SearchRecord", number: int | None
 ) -> SearchResult:
     """Leaderboard, ensemble and submission of what the trials left on disk."""
-    from orchestrator import leaderboard
+    from orchestrator import leaderboard, pareto
     from orchestrator.ensemble import ensemble
     from orchestrator.submit import submit
 
@@ -262,12 +209,23 @@ def _conclude(
         )
     result = ensemble(folder, task=prepared.task, k=prepared.asked.top_k)
     submission = submit(folder, task=prepared.task) if prepared.splits.test else None
-    return SearchResult(folder=folder, record=record, ensemble=result, submission=submission, signal=number)
+    return SearchResult(
+        folder=folder,
+        record=record,
+        task=prepared.task,
+        ensemble=result,
+        submission=submission,
+        pareto=pareto.write(folder, record, prepared.task.metric),
+        signal=number,
+    )
 
 
 def main(
-    task: cli.TaskName,
-    data: Annotated[Path | None, typer.Option(help="Folder of the data; data/TASK by default.")] = None,
+    task: cli.AnyTask = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the data; data/TASK by default. Without TASK: your own pictures."),
+    ] = None,
     out: cli.Out = cli.DEFAULT_OUT,
     space: Annotated[str | None, typer.Option(help="A space of search_spaces.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="At most so many trials.")] = None,
@@ -280,16 +238,38 @@ def main(
     strategy: Annotated[
         Strategy, typer.Option(help="asha, or guided by the past searches of --out.")
     ] = "asha",
-    top_k: Annotated[int, typer.Option("-k", min=1, help="Members of the ensemble.")] = 5,
+    top_k: Annotated[
+        int | None, typer.Option("-k", min=1, help="Members of the ensemble; 5, or all the finals.")
+    ] = None,
+    final: Annotated[
+        int | None,
+        typer.Option(min=0, help="Train the best configurations again with so many seeds; 2 with --time."),
+    ] = None,
+    final_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of these; as many as fit by default.")
+    ] = None,
+    final_on: Annotated[
+        FinalOn, typer.Option(help="train, or train+valid: these are then validated on nothing.")
+    ] = "train",
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Train these as cross-validation over train and valid.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
     address: Annotated[str | None, typer.Option(help="A running Ray cluster, or auto.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Fix a parameter: key=value.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Pretrained weights: a file, or a folder of MODEL.safetensors.")
+    ] = None,
+    leaderboard: Annotated[
+        Path | None, typer.Option(help="Kaggle's exported leaderboard; DATA/leaderboard.csv by default.")
+    ] = None,
     search_id: Annotated[str | None, typer.Option("--id", help="Name of this search.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and end.")] = False,
     as_json: cli.Json = False,
     debug: cli.Debug = False,
 ) -> None:
     """Search models for a task, ensemble the best and write the submission."""
+    task = cli.task_or_folder(task, data)
     asked = Asked(
         data=data,
         out=out,
@@ -301,16 +281,20 @@ def main(
         cpus_per_trial=cpus_per_trial,
         strategy=strategy,
         top_k=top_k,
+        finals=Wanted(seeds=final, epochs=final_epochs, folds=folds or 0, on=final_on),
         seed=seed,
         address=address,
         settings=plan.parse_settings(settings or []),
+        weights=weights,
         search_id=search_id,
     )
     if dry_run:
-        show_plan(prepare(task, asked, resources=plan.resources_here()).plan, as_json=as_json)
+        show_plan(prepare(task, asked, resources=plan.resources_here()), as_json=as_json)
         return
+    if leaderboard is not None:
+        read_board(leaderboard, load_task(task).metric)  # a broken one is told before anything is spent
     result = search(task, asked)
-    show_result(result, load_task(task), as_json=as_json)
+    show_result(result, as_json=as_json, board=leaderboard)
     if result.signal is not None:
         raise SystemExit(128 + result.signal)
 
@@ -318,6 +302,8 @@ def main(
 EXAMPLES = """
 python -m orchestrator.search digits
 python -m orchestrator.search food11 --data ~/food11 --time 2h
+python -m orchestrator.search --data my_photos/ --time 20m
+python -m orchestrator.search my_task.py --data my_data/
 python -m orchestrator.search food11 --set optimizer=sgd --dry-run
 """
 

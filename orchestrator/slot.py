@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from trainables.errors import OrchestratorError
+from trainables.errors import OrchestratorError, RuleViolation
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PRELOAD = ["orchestrator.warm"]
 POLL_S = 0.2
-Outcome = Literal["report", "done", "failed"]
+Outcome = Literal["report", "done", "failed", "refused"]
 Message = tuple[Outcome, dict[str, Any]]
 
 
@@ -50,6 +50,8 @@ class Assignment:
     """The trial also stops when this file appears."""
     on_gpu: bool = False
     """Whether it needs the device's memory that the slot's previous trial holds."""
+    space: str = ""
+    """The search space, whose rules hold; the task's own where it is not given."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ class Slot:
     def next(self) -> Message:
         """Let the trial go on and wait for its next message.
 
-        After `done` or `failed` the trial is over. A child that dies counts as failed, and says how.
+        After `done`, `failed` or `refused` (by the rules) the trial is over. A child that dies counts as
+        failed, and says how.
         """
         assert self._child is not None, "no trial was started"
         assert self._assignment is not None
@@ -175,7 +178,7 @@ def run_child(pipe: Connection, like: Assignment) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(Exception):  # what is wrong with it is told of the trial that needs it
-        _open(like.task, like.store)
+        _open(like.task, like.space, like.store)
         _config(like)
     try:
         assignment: Assignment = pipe.recv()
@@ -191,12 +194,13 @@ def run_child(pipe: Connection, like: Assignment) -> None:
 
 
 @functools.cache
-def _open(task: str, store: str) -> "tuple[Task, Store]":
+def _open(name: str, space: str, store: str) -> "tuple[Task, Store]":
     from trainables.store import open_store
     from trainables.task import load_task
 
     opened = open_store(Path(store))
-    return load_task(task).with_heads(opened.heads), opened
+    task = load_task(name)
+    return task.under(space or task.space).with_heads(opened.heads), opened
 
 
 def _config(assignment: Assignment) -> "TrialConfig":
@@ -220,14 +224,14 @@ def _run(pipe: Connection, assignment: Assignment) -> list[Message]:
 
     def report(row: "EpochReport") -> bool:
         message: Message = ("report", {**asdict(row), "device": device})
-        if row.epoch == int(assignment.params["epochs"]):
+        if row.last:
             last.append(message)
             return False
         pipe.send(message)
         return bool(pipe.recv())
 
     try:
-        task, store = _open(assignment.task, assignment.store)
+        task, store = _open(assignment.task, assignment.space, assignment.store)
         train(
             task,
             store,
@@ -236,6 +240,8 @@ def _run(pipe: Connection, assignment: Assignment) -> list[Message]:
             folder=Path(assignment.folder),
             cancelled=watch.is_over,
         )
+    except RuleViolation as error:
+        return [("refused", {"reason": _one_line(error)})]
     except Exception as error:
         if watch.why:
             return [("done", {"why": watch.why})]

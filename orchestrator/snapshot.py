@@ -1,9 +1,11 @@
 """A search at one moment, as a display shows it: which trials, which parameters, how long still."""
 
+import heapq
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
@@ -32,21 +34,33 @@ class Snapshot:
         """Seconds on the journal's clock by now."""
         return self.at + time.monotonic() - self.seen
 
+    @cached_property
+    def ranked(self) -> list[TrialRecord]:
+        """The scored trials, best first."""
+        return self.record.ranked()
 
-def snapshot(record: SearchRecord, event: Event | None = None) -> Snapshot:
-    """Copy what a display reads: a few microseconds, for trials are frozen and shared."""
-    copy = SearchRecord(asked=record.asked, trials=dict(record.trials), finished=record.finished)
-    return Snapshot(record=copy, at=float(event["at"]) if event else 0.0, seen=time.monotonic())
+
+def snapshot(record: SearchRecord, event: Event | None = None, *, seen: float | None = None) -> Snapshot:
+    """Copy what a display reads, a few microseconds for trials are frozen and shared; any thread may.
+
+    The event is the latest, and `seen` says when it came by `time.monotonic()`: now, if not given.
+    """
+    copy = SearchRecord(
+        asked=record.asked, trials=dict(record.trials), finished=record.finished, finals=record.finals
+    )
+    seen = time.monotonic() if seen is None else seen
+    return Snapshot(record=copy, at=float(event["at"]) if event else 0.0, seen=seen)
 
 
 def seconds_left(record: SearchRecord, now: float) -> float | None:
     """Seconds until the budget is used up: what is left of the time limit, or of the trials at their mean
     duration over the slots, whichever is less; None while neither is known."""
-    limit, trials = record.asked.get("time_limit_s"), record.asked.get("trials")
+    limit, trials = record.asked.get("time_limit_s"), record.expected
     bounds = [] if limit is None else [limit - now]
-    ended = [t.seconds for t in record.trials.values() if t.state != "RUNNING"]
-    if trials is not None and ended:
-        mean = sum(ended) / len(ended)
+    ended = [t for t in record.trials.values() if t.state != "RUNNING"]
+    alike = [t.seconds for t in ended if bool(t.of) == bool(record.finals)]
+    if trials is not None and alike:
+        mean = sum(alike) / len(alike)
         begun = sum(min(now - t.started, mean) for t in record.trials.values() if t.state == "RUNNING")
         bounds.append(((trials - len(ended)) * mean - begun) / max(record.asked.get("slots") or 1, 1))
     return max(min(bounds), 0.0) if bounds else None
@@ -73,18 +87,19 @@ class Shown(NamedTuple):
     left_out: int
 
 
-def choose(record: SearchRecord, room: int) -> Shown:
+def choose(current: Snapshot, room: int) -> Shown:
     """Which trials to show in `room` rows: where not all fit, a third is kept for those that ended."""
+    record = current.record
     running = [t for t in record.trials.values() if t.state == "RUNNING"]
-    best = [t for t in record.ranked() if t.state in FINISHED]
+    best = [t for t in current.ranked if t.state in FINISHED]
     if len(record.trials) > room:
         running = running[: max(room - room // 3, 1)]
         free = max(room - len(running), 0)
         best = best[: free - free // 3]
     placed = {t.trial_id for t in best}
     ended = [t for t in record.trials.values() if t.state != "RUNNING" and t.trial_id not in placed]
-    ended.sort(key=lambda t: t.started + t.seconds, reverse=True)
-    recent = ended[: max(room - len(running) - len(best), 0)]
+    free = max(room - len(running) - len(best), 0)
+    recent = heapq.nlargest(free, ended, key=lambda t: t.started + t.seconds)
     return Shown(running, best, recent, len(record.trials) - len(running) - len(best) - len(recent))
 
 
@@ -95,9 +110,13 @@ def key_parameters(record: SearchRecord) -> list[str]:
         return list(unusual(trials[0].params))
     names = list(dict.fromkeys(name for t in trials for name in t.params))
     names = [n for n in names if n != "seed" and len({t.params.get(n) for t in trials}) > 1]
-    ranked = record.ranked()
+    return ordered(record.ranked(), names)
+
+
+def ordered(ranked: Sequence[TrialRecord], names: Sequence[str]) -> list[str]:
+    """The names of parameters, those first that explain most of the ranking; few trials explain nothing."""
     if len(ranked) < FEW:
-        return names
+        return list(names)
     return sorted(names, key=lambda n: -round(max(explained([t.params.get(n) for t in ranked]), 0.0), 1))
 
 
@@ -170,10 +189,11 @@ def one_line(text: str) -> str:
 
 
 def status(record: SearchRecord) -> str:
-    """How many trials are where."""
+    """How many trials are where; of the finals, how many are over, once they have begun."""
     states = {"done": "COMPLETE", "running": "RUNNING", "pruned": "PRUNED", "failed": "FAIL"}
     counts = Counter[str](t.state for t in record.trials.values())
-    asked = record.asked.get("trials")
-    return "  ".join(f"{counts[state]} {word}" for word, state in states.items()) + (
-        f"  of {asked}" if asked is not None else ""
-    )
+    text = "  ".join(f"{counts[state]} {word}" for word, state in states.items())
+    if record.finals:
+        over = sum(t.state != "RUNNING" for t in record.trials.values() if t.of)
+        return f"{text}  finals: {over} of {record.finals}"
+    return text if record.expected is None else f"{text}  of {record.expected}"

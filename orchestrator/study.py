@@ -11,6 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from orchestrator.journal import State
+from trainables import pretrained
 from trainables.config import Scalar, TrialConfig, common_keys, option_keys, trial_config
 from trainables.errors import UsageError, unknown
 from trainables.task import Direction, Task
@@ -21,6 +22,8 @@ Space = Callable[[Any], Mapping[str, Scalar]]
 STARTUP_TRIALS = 8
 DRAFTS, AGAIN = 64, 256
 """How many configurations a guide has to choose from: new ones of a space, and stopped ones at most."""
+MOST_TOLD, BEST_KEPT, LATEST_KEPT = 300, 100, 100
+"""Of so many ended trials Optuna goes on with the best and the latest; more take longer."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,17 +39,14 @@ class Draft:
 class _Fixed:
     """A trial whose named parameters are fixed by the user; the space sees no difference."""
 
-    def __init__(self, trial: optuna.Trial, fixed: Mapping[str, Scalar]) -> None:
+    def __init__(self, trial: optuna.Trial, number: int, fixed: Mapping[str, Scalar]) -> None:
         self._trial = trial
         self._fixed = fixed
+        self.number = number
 
     @property
     def user_attrs(self) -> dict[str, Any]:
         return self._trial.user_attrs
-
-    @property
-    def number(self) -> int:
-        return self._trial.number
 
     def suggest_categorical(self, name: str, choices: Sequence[Scalar]) -> Scalar:
         if name in self._fixed:
@@ -91,6 +91,8 @@ class Study:
         self._finite = candidates is not None
         sampler = optuna.samplers.RandomSampler(seed) if self._finite else _tpe(seed)
         self._study = optuna.create_study(direction=direction, sampler=sampler)
+        self._begun, self._told = 0, 0
+        """Trials asked for in all, and those of them that this study of Optuna's was told the end of."""
         self._running: dict[int, optuna.Trial] = {}
         self._asked: dict[int, Draft] = {}
         self._stopped: list[Draft] = []
@@ -108,7 +110,7 @@ class Study:
         ones."""
         while not self._finite and len(self._drafts) < DRAFTS:
             trial = self._draws.ask()
-            config = self._configure(trial)
+            config = self._configure(trial, trial.number)
             self._drafts.append(Draft(key=trial.number, config=config, drawn=trial.params))
         return [*self._drafts, *self._stopped]
 
@@ -123,22 +125,23 @@ class Study:
             (self._stopped if draft in self._stopped else self._drafts).remove(draft)
             if draft.drawn:
                 self._study.enqueue_trial(dict(draft.drawn))
-        trial = self._study.ask()
-        config = draft.config if draft is not None and self._finite else self._configure(trial)
-        self._running[trial.number] = trial
+        trial, number = self._study.ask(), self._begun
+        config = draft.config if draft is not None and self._finite else self._configure(trial, number)
+        self._begun += 1
+        self._running[number] = trial
         if draft is not None:
-            self._asked[trial.number] = draft
-        return trial.number, config
+            self._asked[number] = draft
+        return number, config
 
     def put_back(self, number: int) -> None:
         """The draft of a trial that was stopped may be tried anew, from its first epoch."""
         self._stopped = [*self._stopped, self._asked[number]][-AGAIN:]
 
-    def _configure(self, trial: optuna.Trial) -> TrialConfig:
+    def _configure(self, trial: optuna.Trial, number: int) -> TrialConfig:
         for key, value in self._context.items():
             trial.set_user_attr(key, value)
-        suggested = self._space(_Fixed(trial, self._fixed))
-        return trial_config(self._settled({**self._defaults, **suggested, "seed": self._seed + trial.number}))
+        suggested = self._space(_Fixed(trial, number, self._fixed))
+        return trial_config(self._settled({**self._defaults, **suggested, "seed": self._seed + number}))
 
     def _settled(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The user's word over the space's, as far as the model has a use for it.
@@ -148,7 +151,10 @@ class Study:
         model = self._fixed.get("model", params.get("model", ""))
         known = common_keys() | option_keys(str(model))
         kept = params if model == params.get("model") else {k: v for k, v in params.items() if k in known}
-        return {**kept, **{k: v for k, v in self._fixed.items() if k in known}}
+        settled = {**kept, **{k: v for k, v in self._fixed.items() if k in known}}
+        if not settled.get("pretrained"):
+            settled.pop("weights", None)  # a space may mix pretrained networks with others
+        return settled
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """One epoch's validation score, finite."""
@@ -157,13 +163,26 @@ class Study:
     def tell(self, number: int, state: State, value: float | None) -> None:
         """How a trial ended; a pruned one keeps its rungs, a failed one teaches only its absence."""
         trial = self._running.pop(number)
-        if state == "COMPLETE":
-            self._study.tell(trial, value)
-        else:
-            self._study.tell(trial, state=TrialState.PRUNED if state == "PRUNED" else TrialState.FAIL)
+        told = None if state == "FAIL" else TrialState[state]
+        ended = trial.study.tell(trial, value if state == "COMPLETE" else None, told or TrialState.FAIL)
+        if trial.study is not self._study and told:
+            self._study.add_trial(ended)
+        self._told += 1
+        if self._told >= MOST_TOLD and not self._finite:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Go on with the best and the latest trials, in a study of Optuna's that knows no others."""
+        direction, ended = self._study.direction, [t for t in self.trials() if t.value is not None]
+        best = sorted(ended, key=lambda t: _rank(t, direction))[:BEST_KEPT]
+        latest = ended[-LATEST_KEPT:]
+        kept = {t.number: t for t in (*best, *latest)}
+        self._study = optuna.create_study(direction=direction, sampler=_tpe(self._seed + self._begun))
+        self._study.add_trials(kept[number] for number in sorted(kept))
+        self._told = len(kept)
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
-        """The trials as Optuna knows them, in the order of their numbers."""
+        """The trials that Optuna knows, in the order in which it learned of them."""
         return self._study.get_trials(deepcopy=False)
 
     def describe(self) -> dict[str, str]:
@@ -173,6 +192,14 @@ class Study:
             for name, distribution in trial.distributions.items():
                 found[name] = _shown(distribution)
         return found
+
+
+def _rank(trial: optuna.trial.FrozenTrial, direction: optuna.study.StudyDirection) -> tuple[float, ...]:
+    """Lowest of the best, as TPE sees it: complete ones first, then who came furthest, then by score."""
+    value = trial.value or 0.0
+    loss = -value if direction == optuna.study.StudyDirection.MAXIMIZE else value
+    complete = trial.state == TrialState.COMPLETE
+    return (not complete, 0 if complete else -(trial.last_step or 0), loss)
 
 
 def _tpe(seed: int) -> optuna.samplers.BaseSampler:
@@ -201,6 +228,7 @@ def sample_space(
                 fix="A space is a function space(trial) -> dict of parameters.",
             ) from error
         task.rules.check(config)
+        pretrained.check(config)
         configs.append(config)
         study.tell(number, "FAIL", None)
     known = {key for config in configs for key in config.params()} | set(study.describe())

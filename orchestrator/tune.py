@@ -30,8 +30,11 @@ from ray.tune.search import Searcher
 
 from orchestrator.conductor import Conductor
 from orchestrator.folders import SearchFolder
+from orchestrator.journal import SearchRecord
 from orchestrator.slot import Assignment, Slot
 from trainables.errors import OrchestratorError
+
+SETTLE_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,7 @@ class Workplace:
     threads: int
     deadline: float
     on_gpu: bool = False
+    space: str = ""
 
     def assign(self, trial_id: str, params: dict[str, Any]) -> Assignment:
         return Assignment(
@@ -55,6 +59,7 @@ class Workplace:
             deadline=self.deadline,
             stop_file=str(self.folder.stop),
             on_gpu=self.on_gpu,
+            space=self.space,
         )
 
 
@@ -95,7 +100,9 @@ class ConductedSearcher(Searcher):
         request = self._conductor.suggest()
         if request is None:
             return None
-        assignment = self._workplace.assign(request.trial_id, dict(request.params))
+        deadline = min(self._workplace.deadline, time.time() + request.seconds)
+        workplace = replace(self._workplace, deadline=deadline)
+        assignment = workplace.assign(request.trial_id, dict(request.params))
         return {"trial_id": request.trial_id, "assignment": asdict(assignment)}
 
     def on_trial_complete(
@@ -132,6 +139,8 @@ class ConductedScheduler(TrialScheduler):
             return str(TrialScheduler.CONTINUE)
         if outcome == "failed":
             self._conductor.end(_id(trial), "FAIL", result["reason"])
+        elif outcome == "refused":
+            self._conductor.interrupt(_id(trial), result["reason"])
         elif outcome == "done":
             self._conductor.interrupt(_id(trial), result["why"])
         return str(TrialScheduler.STOP)
@@ -222,6 +231,21 @@ def run(
         ),
     )
     tuner.fit()
+    settle(conductor.record, workplace.folder)
+
+
+def settle(record: SearchRecord, folder: SearchFolder) -> None:
+    """Wait until the trials that were stopped last have written their predictions, at most `SETTLE_S`.
+
+    Tune waits for no actor longer than 10 s; a trial's own process outlives it.
+    """
+    ended = [t.trial_id for t in record.trials.values() if t.state == "PRUNED" and t.value is not None]
+    began = [name for name in ended if (folder.trial(name) / "config.json").exists()]
+    deadline = time.monotonic() + SETTLE_S
+    while time.monotonic() < deadline:
+        if all((folder.trial(name) / "test.npz").exists() for name in began):
+            return
+        time.sleep(0.1)
 
 
 def seconds_from_now(limit: float | None) -> float:

@@ -7,6 +7,7 @@ import numpy.ctypeslib
 import safetensors.torch
 import timm
 import torch
+import torch.utils.flop_counter
 
 import orchestrator.slot
 import trainables.augment

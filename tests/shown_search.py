@@ -6,10 +6,10 @@ from typing import Any
 
 from rich.console import Console, ConsoleDimensions
 
-from orchestrator.display import Display
 from orchestrator.journal import SearchRecord
-from orchestrator.live import frame, parameter_columns
-from orchestrator.snapshot import key_parameters, snapshot
+from orchestrator.live import Parameters, frame
+from orchestrator.narration import Display
+from orchestrator.snapshot import snapshot
 
 LINK = "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&compareRunsMode=CHART"
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
@@ -51,9 +51,8 @@ class Search:
 
     def drawn(self, *, width: int = 120, height: int = 30, link: str | None = LINK) -> list[str]:
         """The lines of the table and its footer, without colour."""
-        columns = parameter_columns(self.record, key_parameters(self.record))
         shown = snapshot(self.record, {"at": self.at})
-        group = frame(shown, columns, link=link, size=ConsoleDimensions(width, height))
+        group = frame(shown, Parameters().columns(shown), link=link, size=ConsoleDimensions(width, height))
         console = Console(file=io.StringIO(), force_terminal=False, width=width, height=height)
         with console.capture() as capture:
             console.print(group)

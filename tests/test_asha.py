@@ -16,9 +16,21 @@ def test_rungs_lie_below_the_last_epoch() -> None:
 
 
 def test_the_first_rung_waits_until_scores_mean_something() -> None:
-    assert rungs_for(50).epochs == (6, 18)
-    assert rungs_for(12).epochs == (2, 6)
-    assert rungs_for(1).epochs == ()
+    assert rungs_for(50, timed=True).epochs == (2, 6, 18)
+    assert rungs_for(16, timed=True).epochs == (2, 6)
+    assert rungs_for(100, timed=False).epochs == (4, 12, 36)
+    assert rungs_for(2, timed=False).epochs == rungs_for(1, timed=True).epochs == ()
+
+
+def test_where_time_is_scarce_fewer_go_on() -> None:
+    timed, counted = (Asha(rungs_for(50, timed=timed)) for timed in (True, False))
+    for asha in (timed, counted):
+        for utility in range(11):
+            asha.report(2, utility)
+    last = [asha.report(2, 8.5) for asha in (timed, counted)]
+    assert [verdict.stop for verdict in last if verdict] == [False, False]
+    next_one = [asha.report(2, 8.0) for asha in (timed, counted)]
+    assert [verdict.stop for verdict in next_one if verdict] == [True, False]
 
 
 def test_the_best_third_goes_on() -> None:

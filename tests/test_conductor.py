@@ -74,6 +74,16 @@ def test_suggestions_follow_the_slots(conductor: Conductor) -> None:
     assert conductor.suggest() is not None
 
 
+def test_a_trial_that_ends_by_itself_is_complete_with_fewer_epochs(conductor: Conductor) -> None:
+    request = conductor.suggest()
+    assert request is not None
+    assert not conductor.report(request.trial_id, row(1, 0.9))
+    assert conductor.report(request.trial_id, {**row(2, 0.5), "last": True})
+    trial = conductor.record.trials["0000"]
+    assert (trial.state, trial.value, trial.epoch) == ("COMPLETE", 0.9, 2)
+    assert "no better score" in trial.reason
+
+
 def test_a_trial_that_ran_all_epochs_is_complete_with_its_best_epoch(conductor: Conductor) -> None:
     assert run(conductor, [0.5, 0.9, 0.8, 0.7]) == "COMPLETE"
     trial = conductor.record.trials["0000"]

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.layers import DropPath
 
 from trainables.config import trial_config
 from trainables.errors import UsageError
@@ -23,6 +24,7 @@ COMBINATIONS = {
     "kernel_size": st.sampled_from([3, 5, 7]),
     "stem_stride": st.sampled_from([1, 2, 4]),
     "residual": st.booleans(),
+    "drop_path": st.sampled_from([0.0, 0.3]),
     "pooling": st.sampled_from(["max", "avg", "min", "blur"]),
     "global_pool": st.sampled_from(["avg", "max", "avgmax"]),
     "norm": st.sampled_from(["batch", "group", "none"]),
@@ -146,3 +148,17 @@ def test_checking_a_configuration_does_not_load_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_stochastic_depth_leaves_out_branches_in_training_only() -> None:
+    deep = {"depth": 4, "width": 8, "norm": "none"}
+    model, plain = network(**deep, drop_path=0.8), network(**deep)
+    model.load_state_dict(plain.state_dict())
+    rates = [m.drop_prob for m in model.modules() if isinstance(m, DropPath)]
+    assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    x, _ = batch(16)
+    torch.testing.assert_close(model.eval()(x), plain.eval()(x))
+    torch.manual_seed(0)
+    model.train()
+    assert not torch.equal(model(x), model(x))
+    assert not any(isinstance(m, DropPath) for m in plain.modules())

@@ -17,7 +17,8 @@ from orchestrator import ensemble as command
 from orchestrator import folders, journal, leaderboard
 from orchestrator.ensemble import EnsembleResult, ensemble, legend, read_result, table
 from orchestrator.journal import Journal
-from tests.small_search import food11_search, food11_store, logits
+from tests.small_search import food11_search, logits
+from tests.test_standing import board_file
 from trainables.errors import DataError, NoTrialSucceeded, UsageError
 from trainables.metrics import accuracy
 from trainables.predictions import Dense
@@ -25,16 +26,6 @@ from trainables.store import Store, open_store
 from trainables.task import load_task
 
 TASK = load_task("food11")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return food11_store(tmp_path_factory.mktemp("food11"))
-
-
-@pytest.fixture
-def search(tmp_path: Path, store: Store) -> folders.SearchFolder:
-    return food11_search(tmp_path, store, [0.3, 0.8, 0.6, 0.7])
 
 
 def text_of(result: EnsembleResult, width: int = 80) -> str:
@@ -187,6 +178,22 @@ def test_json_is_one_object_and_nothing_else(
     printed = json.loads(capsys.readouterr().out)
     assert printed["members"] == ["0001", "0003"]
     assert printed["path"] == str(search.ensemble)
+    assert printed["standing"]["value"] == printed["holdout_value"]
+    assert printed["standing"]["ranks"] == []
+
+
+def test_the_holdout_score_is_placed_among_baselines_and_teams(
+    search: folders.SearchFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board_file(tmp_path / "data" / "leaderboard.csv", [f"{k / 100:.2f}" for k in range(100)])
+    command.main("food11", out=search.path.parent.parent)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "among the baselines." in out
+    assert "of 101 teams" in out
+    assert "if the public test is like the holdout." in out
+    mine = board_file(tmp_path / "mine.csv", [f"{k / 100:.2f}" for k in range(50)])
+    command.main("food11", leaderboard=mine, out=search.path.parent.parent, as_json=True)
+    assert json.loads(capsys.readouterr().out)["standing"]["teams"] == 51
 
 
 def test_it_needs_neither_torch_nor_ray_nor_pandas(search: folders.SearchFolder) -> None:
@@ -250,8 +257,3 @@ def test_the_leaderboard_shows_what_differs_and_fits_the_screen(search: folders.
     assert max(map(len, lines)) <= 80
     narrow = leaderboard.table(record, width=45, limit=3)
     assert [column.header for column in narrow.columns][-1] == "time"
-
-
-def test_differences_are_told_in_a_line() -> None:
-    params, other = {"lr": 0.001, "flip": False, "seed": 1}, {"lr": 0.01, "flip": True, "seed": 1}
-    assert leaderboard.differences(params, other) == "lr 0.001 -> 0.01, flip no -> yes"

@@ -81,6 +81,38 @@ def test_a_batch_that_does_not_fit_gives_the_whole_batchs_gradient(most: int) ->
     torch.testing.assert_close(gradients(parted), gradients(whole))
 
 
+@pytest.mark.parametrize("most", [16, 3])
+def test_accumulated_batches_make_the_update_of_one_large_batch(most: int) -> None:
+    config = dataclasses.replace(CONFIG, optimizer="sgd", batch_size=32)
+    whole = Step(network(), OBJECTIVE, config, PLAIN)
+    narrow = Narrow(network(), most)
+    parted = Step(narrow, OBJECTIVE, dataclasses.replace(config, batch_size=16, accumulate=2), PLAIN)
+    for _ in range(3):
+        whole(*batch(32))
+        parted(*batch(32))
+    assert max(narrow.seen) <= most
+    expected = dict(whole.model.named_parameters())
+    for name, value in narrow.inner.named_parameters():
+        torch.testing.assert_close(value, expected[name])
+
+
+def test_the_last_incomplete_group_is_applied_and_the_schedule_counts_updates() -> None:
+    def learner(**params: Any) -> Learner:
+        given = {**QUICK, "norm": "group", "amp": "off", "schedule": "step", "epochs": 3, **params}
+        return Learner(task().kind, store().parts["train"], trial_config(given))
+
+    accumulated, large = learner(batch_size=8, accumulate=2), learner(batch_size=16)
+    assert accumulated.num_updates == large.num_updates == 3
+    for epoch in (1, 2):
+        first, second = accumulated.learn(epoch), large.learn(epoch)
+        assert first.lr == second.lr
+        assert torch.equal(first.rows, second.rows)
+        assert len(first.rows) == 41
+    expected = large.model.state_dict()
+    for name, value in accumulated.model.state_dict().items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4)
+
+
 def test_after_the_first_failure_no_batch_fails_again() -> None:
     model = Narrow(network(), 3)
     step = Step(model, OBJECTIVE, CONFIG, PLAIN)

@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
+from timm.layers import BlurPool2d
+from torch import nn
 
 from trainables.config import trial_config
 from trainables.errors import UsageError
 from trainables.families import load_family
+from trainables.nets.blur import blur
 
 
 def build(model: str, **params: Any) -> torch.nn.Module:
@@ -70,4 +74,47 @@ def test_pretrained_weights_out_of_reach_say_what_to_do(tmp_path: Path) -> None:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert "pretrained weights of test_resnet cannot be fetched" in done.stdout, done.stderr
+    assert "--weights FILE" in done.stdout
+    assert "test_resnet.safetensors" in done.stdout
     assert "pretrained=false" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "model", ["test_resnet", "test_efficientnet", "regnetx_002", "densenet121", "dla46_c"]
+)
+def test_blurred_models_keep_the_names_shapes_and_answers(model: str) -> None:
+    plain, blurred = build(model), build(model, blur=True)
+    blurred.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 3, 64, 64)
+    assert blurred(x).shape == plain(x).shape
+    assert not torch.allclose(blurred(x), plain(x))
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 7])
+@pytest.mark.parametrize("side", [1, 2, 7, 8])
+def test_a_blurred_layer_is_the_layer_at_every_pixel_and_a_low_pass(kernel: int, side: int) -> None:
+    padding = kernel // 2
+    layer = nn.Conv2d(3, 4, kernel, 2, padding)
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), layer)
+    x = torch.randn(2, 3, side, side)
+    dense = F.conv2d(x, layer.weight, layer.bias, 1, padding)
+    expected = layer(x).shape
+    assert blur(network) == 1
+    found = layer(x)
+    assert found.shape == expected
+    if min(dense.shape[-2:]) > 1:
+        torch.testing.assert_close(found, BlurPool2d(4)(dense), rtol=1e-4, atol=1e-5)
+
+
+def test_a_blurred_pool_shifts_less_with_the_picture() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(4, 8, 33, 33)
+    pools = [nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(3, 2, 1)]
+    assert blur(nn.Sequential(pools[1])) == 1
+    moved = [(pool(x[..., 1:, 1:]) - pool(x[..., :-1, :-1])).square().mean().item() for pool in pools]
+    assert moved[1] < 0.7 * moved[0]
+
+
+def test_a_model_with_nothing_to_blur_is_refused() -> None:
+    with pytest.raises(UsageError, match="test_vit has no layer of stride 2"):
+        build("test_vit", blur=True)

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from trainables.config import Optimizer, Schedule, TrialConfig
+from trainables.config import Optimizer, Schedule, TrialConfig, trial_config
+from trainables.families import load_family
 from trainables.optimize import create_optimizer, create_schedule
 
 UPDATES = 10
@@ -116,3 +117,43 @@ def test_one_cycle_is_torchs(epochs: int) -> None:
         reference.step()
     expected.append(optimizer.param_groups[0]["lr"])
     assert rates(schedule="onecycle", epochs=epochs, lr=0.1) == pytest.approx(expected)
+
+
+def layer_rates(config: TrialConfig, *, updates: int) -> list[dict[str, float]]:
+    """Learning rate of each parameter before each of some updates."""
+    model = load_family(config.model).build(config, 5)
+    optimizer = create_optimizer(config, model)
+    schedule = create_schedule(config, optimizer, updates_per_epoch=UPDATES)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    seen = []
+    for update in range(1, updates + 1):
+        seen.append({names[p]: group["lr"] for group in optimizer.param_groups for p in group["params"]})
+        schedule.step_update(update)
+    return seen
+
+
+@pytest.mark.parametrize("schedule", get_args(Schedule))
+def test_each_layer_learns_slower_than_the_next_one_from_the_first_update_on(schedule: Schedule) -> None:
+    plain = {"model": "convnet", "depth": 4, "width": 4, "schedule": schedule, "epochs": 2, "lr": 0.1}
+    decayed = layer_rates(trial_config({**plain, "layer_decay": 0.5}), updates=20)
+    whole = rates(schedule=schedule, epochs=2, lr=0.1)
+    for lrs, lr in zip(decayed, whole, strict=True):
+        assert lrs["head.weight"] == pytest.approx(lr)
+        assert lrs["stem.0.0.weight"] == pytest.approx(lr * 0.5**5)
+        blocks = sorted({name.split(".")[1] for name in lrs if name.startswith("stages")}, key=int)
+        found = [lrs[f"stages.{block}.first.0.weight"] for block in blocks]
+        assert found == pytest.approx([lr * 0.5**n for n in (4, 3, 2, 1)])
+
+
+def test_models_of_timm_decay_by_their_blocks() -> None:
+    config = trial_config({"model": "test_resnet", "layer_decay": 0.5, "schedule": "constant", "lr": 0.1})
+    [lrs] = layer_rates(config, updates=1)
+    assert lrs["fc.weight"] == pytest.approx(0.1)
+    assert lrs["layer4.0.conv1.weight"] == pytest.approx(0.05)
+    assert lrs["layer1.0.conv1.weight"] < lrs["layer2.0.conv1.weight"] < lrs["layer3.0.conv1.weight"]
+    assert {lr for name, lr in lrs.items() if name.startswith("conv1")} == {min(lrs.values())}
+
+
+def test_without_layer_decay_all_layers_learn_alike() -> None:
+    [lrs] = layer_rates(trial_config({"model": "convnet", "lr": 0.1}), updates=1)
+    assert set(lrs.values()) == {0.1}

@@ -85,3 +85,24 @@ def test_what_is_no_share_is_refused(text: str) -> None:
 def test_the_cache_leaves_room_to_crop_the_largest_size(sizes: list[int]) -> None:
     configs = [TrialConfig(model="convnet", image_size=size) for size in sizes]
     assert 1.15 <= plan.cache_side(configs) / max(sizes) <= 1.5
+
+
+def test_the_plan_says_by_what_trials_are_stopped() -> None:
+    def rows(guidance: plan.Guidance | None) -> dict[str, str]:
+        made = plan.make_plan(
+            "digits",
+            space="digits",
+            configs=[TrialConfig(model="convnet", epochs=16)],
+            parameters={},
+            fixed={},
+            budget=budget(max_epochs=16, time_limit_s=60.0),
+            images={"train": 100},
+            guidance=guidance,
+        )
+        return dict(made.rows())
+
+    assert rows(None)["rungs"] == "ASHA: best 1/4 go on after epoch 2, 6"
+    guided = rows(plan.Guidance(searches=3, trials=120, compared_after=(2, 3)))
+    assert "rungs" not in guided
+    assert guided["guided by"] == "3 past searches with 120 trials"
+    assert guided["compared"] == "with what else could run, after epoch 2, 3"

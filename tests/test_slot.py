@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,51 @@ def test_a_trial_reports_each_epoch_and_the_last_when_all_is_written(
     assert (tmp_path / "test.npz").exists()
 
 
+def test_a_trial_out_of_patience_says_so_when_all_is_written(
+    slot: Slot, prepared: Path, tmp_path: Path
+) -> None:
+    slot.start(assignment(prepared, tmp_path, epochs=500, patience=1, lr=1e-12))
+    rows: list[dict[str, Any]] = []
+    while not rows or not rows[-1]["last"]:
+        outcome, row = slot.next()
+        assert outcome == "report"
+        assert row["epoch"] == len(rows) + 1
+        rows.append(row)
+    assert len(rows) < 20
+    assert (tmp_path / "test.npz").exists()
+    assert slot.next() == ("done", {"why": ""})
+
+
 def test_a_trial_that_is_stopped_writes_its_best_epoch(slot: Slot, prepared: Path, tmp_path: Path) -> None:
     slot.start(assignment(prepared, tmp_path, epochs=50))
     assert slot.next()[0] == "report"
     slot.finish()
     assert (tmp_path / "weights.safetensors").exists()
     assert (tmp_path / "test.npz").exists()
+
+
+STRICT = """
+from dataclasses import replace
+from trainables.task import Rules
+from trainables.tasks.digits import TASK as DIGITS
+
+small = Rules(pretrained=False, external_data=False, macs=1e5, wording="nothing large.")
+TASK = replace(DIGITS, name="strict", space_rules={"tiny": small})
+"""
+
+
+def test_a_network_outside_the_bounds_of_its_space_is_refused_before_its_first_step(
+    slot: Slot, prepared: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "strict.py").write_text(STRICT)
+    strict = assignment(prepared, tmp_path / "trial", task=str(tmp_path / "strict.py"))
+    slot.start(replace(strict, space="tiny"))
+    outcome, body = slot.next()
+    assert outcome == "refused"
+    assert "more than the 0 million allowed: nothing large." in body["reason"]
+    slot.start(strict)
+    assert slot.next()[0] == "report"
+    slot.finish()
 
 
 def test_an_error_is_told_in_one_line_and_kept_in_the_log(slot: Slot, prepared: Path, tmp_path: Path) -> None:

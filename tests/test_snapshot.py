@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from orchestrator.snapshot import choose, clock, explained, key_parameters, score, seconds_left, short
+from orchestrator.snapshot import (
+    choose,
+    clock,
+    explained,
+    key_parameters,
+    score,
+    seconds_left,
+    short,
+    snapshot,
+)
 from tests.shown_search import Search
 
 
@@ -16,7 +25,7 @@ def test_where_not_all_fit_what_ended_last_keeps_a_place() -> None:
         search.whole_trial(number, 1 - number / 100)
     for number in range(30, 40):
         search.trial(number)
-    shown = choose(search.record, 12)
+    shown = choose(snapshot(search.record), 12)
     assert [t.number for t in shown.running] == list(range(30, 38))
     assert [t.number for t in shown.best] == [0, 1, 2]
     assert [t.number for t in shown.recent] == [29]

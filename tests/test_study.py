@@ -74,6 +74,35 @@ def test_a_stopped_draft_can_be_put_back() -> None:
     assert draft not in study.pool()
 
 
+def test_what_optuna_looks_at_stays_bounded_and_keeps_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.study.MOST_TOLD", 30)
+    monkeypatch.setattr("orchestrator.study.BEST_KEPT", 10)
+    monkeypatch.setattr("orchestrator.study.LATEST_KEPT", 10)
+    study = a_study()
+    study.ask()
+    study.tell(0, "COMPLETE", 0.99)
+    for number in range(1, 100):
+        asked, config = study.ask()
+        assert (asked, config.seed) == (number, number)
+        if number % 5:
+            study.report(number, 1, 0.5)
+        study.tell(number, ("COMPLETE", "PRUNED", "FAIL")[number % 3] if number % 5 else "FAIL", 0.5)
+        assert len(study.trials()) <= 30
+    assert max(trial.value or 0.0 for trial in study.trials()) == 0.99
+
+
+def test_a_trial_that_began_before_optuna_forgot_still_teaches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.study.MOST_TOLD", 5)
+    study = a_study()
+    slow, _ = study.ask()
+    for _ in range(5):
+        number, _ = study.ask()
+        study.tell(number, "COMPLETE", 0.1)
+    study.report(slow, 1, 0.7)
+    study.tell(slow, "COMPLETE", 0.7)
+    assert 0.7 in [trial.value for trial in study.trials()]
+
+
 def test_candidates_are_tried_once_each() -> None:
     candidates = [TrialConfig(model="recorded", seed=i) for i in range(5)]
     study = a_study(candidates=candidates)
@@ -146,8 +175,9 @@ def test_expected_improvement_is_the_mean_of_what_is_above() -> None:
     assert gain == pytest.approx(np.maximum(draws - 0.6, 0).mean(), rel=0.02)
 
 
-def test_trials_are_first_compared_after_a_tenth() -> None:
-    assert comparisons(50) == (5, 8, 11, 17, 25, 38)
+def test_trials_are_compared_often_and_never_after_one_epoch_alone() -> None:
+    assert comparisons(50) == (2, 3, 4, 7, 10, 15, 23, 34)
+    assert comparisons(16) == (2, 3, 4, 7, 10)
     assert comparisons(1) == ()
     assert all(epoch < 7 for epoch in comparisons(7))
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,25 +15,14 @@ from ensembles.blend import Blend, blend
 from orchestrator import folders
 from orchestrator import submit as command
 from orchestrator.ensemble import ensemble, read_result
-from orchestrator.submit import ids_to_answer, submit
-from tests.small_search import food11_search, food11_store
+from orchestrator.submit import submit, what_to_answer
+from trainables.decisions import Offsets
 from trainables.errors import DataError, InvalidSubmission, UsageError
 from trainables.predictions import Dense
 from trainables.store import Store
 from trainables.task import load_task
 
 TASK = load_task("food11")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return food11_store(tmp_path_factory.mktemp("food11"))
-
-
-@pytest.fixture
-def search(tmp_path: Path, store: Store) -> folders.SearchFolder:
-    data = shutil.copytree(store.folder.parent.parent / "data", tmp_path / "data")
-    return food11_search(tmp_path, store, [0.3, 0.8, 0.6, 0.7], data=data)
 
 
 def rows_of(path: Path) -> list[list[str]]:
@@ -154,7 +144,7 @@ def test_a_check_needs_data_or_a_search_but_not_both(
     command.main("food11", check_file=good, search="made", out=out)
     assert capsys.readouterr().out == "OK: 20 rows\n" * 3
     monkeypatch.setenv("ORCH_DATA", str(tmp_path / "data"))
-    ids = ids_to_answer(TASK, root=None, out=tmp_path / "nowhere", search=None)
+    _, ids = what_to_answer(TASK, root=None, out=tmp_path / "nowhere", search=None)
     assert ids == store.parts["test"].ids
 
 
@@ -183,7 +173,12 @@ def test_the_command_says_what_it_wrote(
     assert "OK: 20 rows of vote" in capsys.readouterr().out
     command.main("food11", method="vote", out=out, as_json=True)
     path = str(search.path / "submission.csv")
-    assert json.loads(capsys.readouterr().out) == {"path": path, "rows": 20, "method": "vote"}
+    assert json.loads(capsys.readouterr().out) == {
+        "path": path,
+        "rows": 20,
+        "method": "vote",
+        "number": 1,
+    }
 
 
 def test_from_the_command_line(search: folders.SearchFolder) -> None:
@@ -195,3 +190,24 @@ def test_from_the_command_line(search: folders.SearchFolder) -> None:
     failed = subprocess.run([*program, "--check", str(bad)], capture_output=True, text=True, check=False)
     assert (failed.returncode, failed.stdout) == (3, "")
     assert "bad.csv" in failed.stderr
+
+
+def test_a_fitted_decision_that_was_kept_is_applied_to_the_answer(search: folders.SearchFolder) -> None:
+    result = ensemble(search, task=TASK)
+    stored = json.loads(search.ensemble.read_text())
+    for row in (stored, *stored["table"]):
+        row["decision"] = [-99.0] * 3 + [99.0] + [-99.0] * 7
+    search.ensemble.write_text(json.dumps(stored))
+    decided = replace(TASK, decision=Offsets())
+    assert {label for _, label in rows_of(submit(search, task=decided))[1:]} == {"3"}
+    ensemble(search, task=TASK)
+    assert read_result(search) == result
+    assert {label for _, label in rows_of(submit(search, task=TASK))[1:]} != {"3"}
+
+
+def test_with_and_without_a_fitted_decision_stand_in_the_notes(search: folders.SearchFolder) -> None:
+    result = ensemble(search, task=replace(TASK, decision=Offsets()))
+    assert all(row.plain_value is not None for row in result.ensembles)
+    assert all(row.plain_value <= row.valid_value for row in result.ensembles if row.plain_value is not None)
+    assert any("decision" in note and "fitted" in note for note in result.notes)
+    assert read_result(search) == result

@@ -13,7 +13,7 @@ import torch
 from safetensors.numpy import load_file
 
 from trainables.config import trial_config
-from trainables.errors import DataError, OrchestratorError, UsageError
+from trainables.errors import DataError, OrchestratorError, RuleViolation, UsageError
 from trainables.families import load_family
 from trainables.feed import num_batches
 from trainables.kinds.classification import Classification
@@ -120,7 +120,9 @@ def test_the_curve_is_what_was_reported(tmp_path: Path) -> None:
     quick(tmp_path, listener)
     with (tmp_path / "curve.csv").open() as file:
         rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-    assert rows == [dataclasses.asdict(report) for report in listener.reports]
+    reported = [dataclasses.asdict(report) for report in listener.reports]
+    assert [row.pop("last") for row in reported] == [False, False, True]
+    assert rows == reported
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert all(row["seconds"] > 0 and row["images_per_second"] > 0 for row in rows)
 
@@ -195,6 +197,43 @@ def test_the_kept_predictions_are_the_best_epochs(tmp_path: Path) -> None:
     logits = torch.from_numpy(kept.fields["color"])
     loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(valid.targets[:, 0]))
     assert float(loss) == pytest.approx(best.valid_loss, rel=0.01)
+
+
+def test_what_a_network_costs_is_written_down(tmp_path: Path) -> None:
+    quick(tmp_path)
+    how = json.loads((tmp_path / "execution.json").read_text())
+    weights = load_file(tmp_path / "weights.safetensors")
+    counted = [v for name, v in weights.items() if "running" not in name and "num_batches" not in name]
+    assert how["parameters"] == sum(value.size for value in counted)
+    assert how["megabytes"] == pytest.approx(sum(value.nbytes for value in weights.values()) / 1e6)
+    # stem 3 to 8 channels at 4 x 4 px, a block at 4 x 4, one at 2 x 2 with its shortcut, the head
+    stem, first = 16 * 27 * 8, 2 * 16 * 72 * 8
+    second = 4 * (72 * 16 + 144 * 16 + 8 * 16)
+    assert how["macs"] == stem + first + second + 16 * 3
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [
+        ({"megabytes": (5.0, 150.0)}, r"0\.0 MB is outside 5 to 150 MB: by the rules"),
+        ({"macs": 1000.0}, "0 million multiply-accumulates an image are more than"),
+    ],
+)
+def test_a_network_beyond_the_bounds_is_refused_before_its_first_step(
+    tmp_path: Path, bounds: dict[str, Any], said: str
+) -> None:
+    rules = Rules(pretrained=True, external_data=True, wording="by the rules", **bounds)
+    listener = Listener()
+    with pytest.raises(RuleViolation, match=said):
+        train(
+            dataclasses.replace(task(), rules=rules),
+            store(),
+            trial_config(QUICK),
+            listener,
+            folder=tmp_path,
+        )
+    assert not listener.reports
+    assert not (tmp_path / "weights.safetensors").exists()
 
 
 def test_a_no_to_a_report_ends_the_trial_with_its_files(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Ray Tune around the conductor, with trials that train nothing."""
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from benchmarks.reporting import InstantActor, made_up_search
 from orchestrator import journal, tune
-from orchestrator.conductor import Conductor
+from orchestrator.conductor import REPORT_FIELDS, Conductor
 
 SLOTS = 2
 
@@ -43,3 +44,21 @@ def test_an_assignment_is_plain_values(tmp_path: Path) -> None:
         assignment = workplace.assign("0003", {"lr": 0.1})
     assert assignment.folder == str(folder.trial("0003"))
     assert json.loads(json.dumps(assignment.params)) == {"lr": 0.1}
+
+
+def test_the_predictions_of_trials_stopped_last_are_waited_for(tmp_path: Path) -> None:
+    with made_up_search(tmp_path, slots=1, trials=1, epochs=9, first_rung=3) as (folder, record, make):
+        conductor = make(lambda *_: None, Conductor)
+        request = conductor.suggest()
+        assert request is not None
+        row = dict.fromkeys(REPORT_FIELDS, 0.5) | {"epoch": 1, "device": "cpu"}
+        conductor.report(request.trial_id, row)
+        conductor.interrupt(request.trial_id, "time is up")
+        trial = folder.trial(request.trial_id)
+        trial.mkdir(parents=True)
+        (trial / "config.json").touch()
+        timer = threading.Timer(0.3, (trial / "test.npz").touch)
+        timer.start()
+        tune.settle(record, folder)
+        assert (trial / "test.npz").exists()
+        timer.join()

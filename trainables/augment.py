@@ -15,7 +15,8 @@ from trainables.config import TrialConfig
 from trainables.crops import resize
 from trainables.feed import Feed
 from trainables.fused import FusedRecipe
-from trainables.kornia_path import KorniaRecipe, randaugment
+from trainables.kornia_path import KorniaRecipe
+from trainables.policies import policy_of
 
 Path = Literal["fused", "kornia"]
 
@@ -28,8 +29,8 @@ def plain(images: Tensor, size: int) -> Tensor:
 class Augment:
     """Random views of a batch, uint8 [B, 3, S, S] to normalised float [B, 3, size, size].
 
-    Only what the configuration asks for is done; `augment="none"` does none of it. RandAugment comes on
-    top of the other augmentations, and draws its two operations, kornia's on either path, once a batch.
+    Only what the configuration asks for is done; `augment="none"` does none of it. RandAugment and
+    TrivialAugment come on top of the other augmentations, after crop, turn and shift and before colour.
     Random numbers come from `generator` and, for what kornia draws, from torch's global one.
     """
 
@@ -39,8 +40,7 @@ class Augment:
         if path == "kornia":
             self.recipe: FusedRecipe | KorniaRecipe = KorniaRecipe(asked)
         else:
-            policy = randaugment() if config.augment == "randaugment" else None
-            self.recipe = FusedRecipe(asked, generator, policy)
+            self.recipe = FusedRecipe(asked, generator, policy_of(config, generator))
 
     def __call__(self, images: Tensor) -> Tensor:
         return self.recipe(images, torch.arange(len(images)))

@@ -87,6 +87,13 @@ def color_maps(changes: Tensor) -> ColorMaps:
     return ColorMaps((brightness * contrast)[:, None, None] * (mix @ hue), brightness * (1 - contrast))
 
 
+def mapped(images: Tensor, maps: ColorMaps) -> Tensor:
+    """Float images [n, 3, H, W], in any scale, of changed colours; not clipped."""
+    grey = images.mean(dim=(2, 3)) @ _constants(images.device).luma
+    flat = images.reshape(len(images), 3, -1)
+    return torch.baddbmm((maps.lift * grey)[:, None, None], maps.matrix, flat).view(images.shape)
+
+
 def _rotation(turn: Tensor) -> Tensor:
     """Rotations [n, 3, 3] of the two colour axes of YIQ, from red to yellow for a positive turn."""
     rotation = torch.eye(3, device=turn.device).repeat(len(turn), 1, 1)

@@ -13,6 +13,8 @@ from trainables.errors import UsageError, unknown
 Scalar = bool | int | float | str
 Optimizer = Literal["sgd", "adam", "adamw", "nadamw", "lion", "rmsprop"]
 Schedule = Literal["cosine", "step", "onecycle", "constant"]
+WHOLE = 1
+"""The number of folds that leaves nothing to validate on."""
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -90,7 +92,8 @@ class TrialConfig:
     tta_plain: float = Field(default=0.5, ge=-1, le=1)
     """Weight of the plain view against all others together; -1 fits it on the validation part."""
     folds: int = Field(default=0, ge=0, le=100)
-    """Cross-validation over train and valid together in so many folds; 0 keeps the data's own parts."""
+    """Cross-validation over train and valid together in so many folds; 0 keeps the data's own parts, and
+    `WHOLE` trains on both and validates on nothing."""
     fold: int = Field(default=0, ge=0)
     """The fold, counted from 0, that this trial is validated on."""
     amp: Literal["auto", "bf16", "off"] = "auto"

@@ -64,6 +64,26 @@ def probe(path: Path) -> Header:
     return Header(width, height, image.mode)
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What is unusual of a file: its real format, how many frames it has, whether EXIF turns it."""
+
+    format: str
+    frames: int
+    turned: bool
+
+
+def traits(path: Path) -> Traits:
+    """The traits of an image file, without decoding its pixels. Raises DecodeError."""
+    image = _open(_read(path))
+    try:
+        frames = int(getattr(image, "n_frames", 1))
+    except Exception:  # the first frame is what counts, and `decode` judges it
+        frames = 1
+    format = "JPEG" if image.format == "MPO" else f"{image.format}"
+    return Traits(format, frames, _orientation(image) in UPRIGHT)
+
+
 def decode(path: Path, side: int) -> np.ndarray:
     """The whole picture, upright, stretched to uint8 RGB [side, side, 3]; of an animation the first frame.
 

@@ -128,7 +128,7 @@ def kind_of_trial(config: TrialConfig, device: torch.device) -> str:
     parts = (
         f"{config.model}({options})",
         f"{config.image_size} px",
-        f"batch {config.batch_size}",
+        f"batch {config.batch_size}" + (f" x {config.accumulate}" if config.accumulate > 1 else ""),
         config.optimizer,
         f"amp {config.amp}",
         f"{name}, {torch.get_num_threads()} threads",

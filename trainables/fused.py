@@ -3,7 +3,8 @@
 The same draws give the same pixels as kornia's classes one after another, but for clipping between them.
 """
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,10 +29,15 @@ Geometry = Literal["whole", "crop", "warp"]
 class FusedRecipe:
     """Random views of rows of a source, uint8 [n, 3, S, S], as normalised float32 [B, 3, size, size].
 
-    `policy`, where given, changes float images in 0..1 between geometry and colour.
+    `policy`, where given, changes float images in 0..255 between geometry and colour, in place.
     """
 
-    def __init__(self, config: TrialConfig, generator: torch.Generator, policy: Any = None) -> None:
+    def __init__(
+        self,
+        config: TrialConfig,
+        generator: torch.Generator,
+        policy: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         self.config, self.generator, self.policy = config, generator, policy
         self.size = config.image_size
         moves = config.crop or config.flip or config.rotation or config.translate
@@ -60,7 +66,7 @@ class FusedRecipe:
         for out, some, drawn, maps in pieces:
             x = self._placed(source, some, drawn, batched)
             if self.policy is not None:
-                x = self.policy(x / 255).clamp(0, 1) * 255
+                x = self.policy(x.float().contiguous())
             x = maps.normalised(x, out) if self.config.color else normalise(x, out)
             if self.config.erasing:
                 (erase_mask if batched else erase_slices)(x, drawn.erased)
@@ -94,17 +100,23 @@ class FusedRecipe:
 def sampling_grid(draws: Draws, size: int, *, side: int) -> Tensor:
     """Where each pixel of the views lies in the source, [B, size, size, 2] in -1..1 across it.
 
-    The source's box is scaled to the view, turned about the view's middle and shifted. The grid is
-    the sum of a row and a column of points, and torch adds points as complex numbers ten times as fast as
-    in pairs; its own affine_grid takes longer still.
+    The source's box is scaled to the view, turned about the view's middle and shifted.
     """
-    places = (2 * torch.arange(size, device=draws.box.device) + 1) / size - 1
     turn = torch.deg2rad(draws.angle[:, 0])
     rotation = torch.stack([turn.cos(), turn.sin(), -turn.sin(), turn.cos()], 1).view(-1, 2, 2)
     flipped = torch.cat([draws.sign, torch.ones_like(draws.sign)], 1)
     linear = (draws.box[:, 2:] / side * flipped)[:, :, None] * rotation
     center = (2 * draws.box[:, :2] + draws.box[:, 2:]) / side - 1
-    offset = center - (linear @ draws.shift[:, :, None])[:, :, 0] * (2 / size)
+    return affine_grid(linear, center - (linear @ draws.shift[:, :, None])[:, :, 0] * (2 / size), size)
+
+
+def affine_grid(linear: Tensor, offset: Tensor, size: int) -> Tensor:
+    """Points linear p + offset, [B, size, size, 2], of linear maps [B, 2, 2] and offsets [B, 2].
+
+    The pixels p lie in -1..1. The grid is the sum of a row and a column of points, and torch adds points
+    as complex numbers ten times as fast as in pairs; its own affine_grid takes longer still.
+    """
+    places = (2 * torch.arange(size, device=linear.device) + 1) / size - 1
     across = torch.view_as_complex(places[:, None] * linear[:, None, :, 0])
     down = torch.view_as_complex(places[:, None] * linear[:, None, :, 1] + offset[:, None])
     return torch.view_as_real(down[:, :, None] + across[:, None])

@@ -41,6 +41,11 @@ class _Child:
     heard: float = field(default_factory=time.monotonic)
 
 
+def cpus() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Children:
     """Processes that import only what the called function needs; a context manager that ends them."""
 

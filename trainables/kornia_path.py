@@ -1,6 +1,6 @@
 """The standard recipe as kornia's own classes, one after another: the reference of the fused path.
 
-Random numbers come from torch's global generator.
+Random numbers come from torch's global generator. kornia's policies draw one operation for a whole batch.
 """
 
 from typing import Any
@@ -14,16 +14,14 @@ from kornia.augmentation import (
     RandomHorizontalFlip,
     RandomResizedCrop,
 )
-from kornia.augmentation.auto import RandAugment
+from kornia.augmentation.auto import RandAugment, TrivialAugment
 from torch import Tensor
 
 from trainables.color import MEAN, STD
 from trainables.config import TrialConfig
 from trainables.crops import resize
 from trainables.draws import ERASED_AREA, ERASED_ASPECT, HUE_TURN, JITTER, LONGEST_ASPECT
-
-RANDAUGMENT = {"n": 2, "m": 9}
-"""Operations a batch and their magnitude of 30 (Cubuk et al., 2019)."""
+from trainables.policies import MAGNITUDE, NUM_OPERATIONS
 
 
 class KorniaRecipe:
@@ -42,11 +40,6 @@ class KorniaRecipe:
         return views
 
 
-def randaugment() -> RandAugment:
-    """The policy of either path: its operations are kornia's."""
-    return RandAugment(**RANDAUGMENT)
-
-
 def _steps(config: TrialConfig) -> list[Any]:
     steps: list[Any] = []
     size = (config.image_size, config.image_size)
@@ -59,7 +52,9 @@ def _steps(config: TrialConfig) -> list[Any]:
         shift = (config.translate, config.translate)
         steps.append(RandomAffine(config.rotation, shift, padding_mode="reflection", p=1.0))
     if config.augment == "randaugment":
-        steps.append(randaugment())
+        steps.append(RandAugment(NUM_OPERATIONS, MAGNITUDE))
+    elif config.augment == "trivialaugment":
+        steps.append(TrivialAugment())
     if config.color:
         reach, turn = JITTER * config.color, HUE_TURN * config.color
         steps.append(ColorJitter(reach, reach, reach, turn))

@@ -23,10 +23,14 @@ def create_optimizer(config: TrialConfig, model: nn.Module, *, fused: bool = Tru
     """The configuration's optimizer; biases, gains and norms (tensors of one axis) do not decay.
 
     SGD is Nesterov's. Adam's weight decay is L2, AdamW's is decoupled. `fused` where torch has it so.
+    With `layer_decay` d the rate of the layers n groups below the head is lr d^n (as in BEiT, Bao et al.,
+    2022); the groups are timm's, mostly blocks.
     """
     extra: dict[str, Any] = {"fused": True} if fused and config.optimizer in FUSED else {}
     if config.optimizer in BETA2:
         extra["betas"] = (config.momentum, BETA2[config.optimizer])
+    if config.layer_decay < 1:
+        extra["layer_decay"] = config.layer_decay
     optimizer: Optimizer = create_optimizer_v2(
         model,
         opt=config.optimizer,
@@ -62,6 +66,8 @@ def create_schedule(config: TrialConfig, optimizer: Optimizer, *, updates_per_ep
         step_on_epochs=False,
         updates_per_epoch=updates_per_epoch,
     )
+    if config.layer_decay < 1:
+        scheduler.step_update(0)  # timm scales the layers' rates at the first call only
     return scheduler
 
 

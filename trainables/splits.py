@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from trainables.errors import DataError
@@ -34,10 +34,36 @@ def complete(splits: Splits, *, heads: Sequence[Head], seed: int = 0) -> Splits:
 def stratified(
     samples: Sequence[Sample], share: float, *, seed: int, keep_one: bool = False
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Split into (rest, cut): `share` of the samples of every joint label, by largest remainder.
+    """Split into (rest, cut): `share` of the samples of every class of every head, groups left whole.
 
-    Both keep the samples' order. `keep_one` leaves a sample of every joint label in the rest.
+    Both keep the samples' order. `keep_one` leaves a sample of every class in the rest.
     """
+    if any(s.group or len(s.target or ()) > 1 for s in samples):
+        places = _places(samples, (1 - share, share), seed=seed, keep_one=keep_one)
+        cut = {s.id for s, place in zip(samples, places, strict=True) if place == 1}
+    else:
+        cut = _by_remainder(samples, share, seed=seed, keep_one=keep_one)
+    return tuple(s for s in samples if s.id not in cut), tuple(s for s in samples if s.id in cut)
+
+
+def folds(samples: Sequence[Sample], k: int, seed: int = 0) -> list[tuple[int, ...]]:
+    """`k` disjoint tuples of indices into `samples`, ascending, that together hold all of them.
+
+    Each fold has its share of every class of every head; no group is in two folds. A sample's fold depends
+    on the ids, the seed and the counts, not on the samples' order. Raises DataError for too few groups.
+    """
+    places = _places(samples, (1 / k,) * k, seed=seed)
+    found = [tuple(i for i, place in enumerate(places) if place == fold) for fold in range(k)]
+    if not all(found):
+        raise DataError(
+            f"{len(samples)} images, duplicates counted as one, are too few for {k} folds.",
+            fix="Ask for fewer folds.",
+        )
+    return found
+
+
+def _by_remainder(samples: Sequence[Sample], share: float, *, seed: int, keep_one: bool) -> set[str]:
+    """The ids of `share` of the samples of every label, by largest remainder."""
     strata: dict[tuple[int, ...] | None, list[Sample]] = defaultdict(list)
     for sample in samples:
         strata[sample.target].append(sample)
@@ -50,8 +76,69 @@ def stratified(
     for label in [k for k in by_remainder if counts[k] < room[k]][: max(missing, 0)]:
         counts[label] += 1
     drawn = {label: sorted(members, key=lambda s: _draw(s.id, seed)) for label, members in strata.items()}
-    cut = {sample.id for label, members in drawn.items() for sample in members[: counts[label]]}
-    return tuple(s for s in samples if s.id not in cut), tuple(s for s in samples if s.id in cut)
+    return {sample.id for label, members in drawn.items() for sample in members[: counts[label]]}
+
+
+Label = tuple[int, int]
+"""(head, class); EVERY counts all the samples, of whatever class."""
+EVERY: Label = (-1, 0)
+
+
+def _places(
+    samples: Sequence[Sample], shares: Sequence[float], *, seed: int, keep_one: bool = False
+) -> list[int]:
+    """The place 0..len(shares)-1 of each sample, by iterative stratification over the heads' classes.
+
+    The rarest class that is left is dealt out first (Sechidis, Tsoumakas and Vlahavas 2011), whole groups at
+    a time and large ones first; each goes where the counts' distance to the wanted ones, squared and over
+    the share, falls most. `keep_one` puts the first of every class into place 0.
+    """
+    units: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for i, sample in enumerate(samples):
+        units[("group", sample.group) if sample.group else ("id", sample.id)].append(i)
+    members = sorted(
+        units.values(), key=lambda unit: (-len(unit), _draw(min(samples[i].id for i in unit), seed))
+    )
+    labels = [Counter(label for i in unit for label in _labels(samples[i])) for unit in members]
+    holders: dict[Label, list[int]] = defaultdict(list)
+    left: Counter[Label] = Counter()
+    for unit, counts in enumerate(labels):
+        left.update(counts)
+        for label in counts:
+            holders[label].append(unit)
+    wanted = [{label: share * count for label, count in left.items()} for share in shares]
+    unkept = set(left) if keep_one else set()
+    places = [-1] * len(samples)
+    while left:
+        for unit in holders[min(left, key=lambda label: (left[label], label))]:
+            if places[members[unit][0]] >= 0:
+                continue
+            counts = labels[unit]
+            place = 0 if unkept & counts.keys() else _neediest(wanted, shares, counts)
+            unkept -= counts.keys() if place == 0 else set()
+            for label, count in counts.items():
+                wanted[place][label] -= count
+                left[label] -= count
+            for i in members[unit]:
+                places[i] = place
+        left = +left
+    return places
+
+
+def _neediest(
+    wanted: Sequence[Mapping[Label, float]], shares: Sequence[float], counts: Mapping[Label, int]
+) -> int:
+    """The place whose counts come nearest to those wanted by adding `counts`; the first of equals."""
+
+    def change(place: int) -> float:
+        still = wanted[place]
+        return sum(n * (n - 2 * still[label]) for label, n in counts.items()) / shares[place]
+
+    return min((place for place, share in enumerate(shares) if share > 0), key=change)
+
+
+def _labels(sample: Sample) -> tuple[Label, ...]:
+    return (EVERY, *enumerate(sample.target or ()))
 
 
 def _draw(text: str, seed: int) -> bytes:
@@ -77,6 +164,12 @@ def _cut_holdout(splits: Splits, seed: int) -> Splits:
             fix="Bring a larger validation part, or none: then one is cut from train.",
         )
     valid, holdout = stratified(splits.valid, HOLDOUT_SHARE, seed=seed)
+    if not valid or not holdout:
+        raise DataError(
+            f"The {len(splits.valid)} validation images are one group: they cannot choose on some and judge"
+            " on others.",
+            fix="Bring more validation images that are no copies of each other.",
+        )
     note = f"{len(holdout)} of {len(splits.valid)} validation images are held out: they select nothing."
     return replace(splits, valid=valid, holdout=holdout, notes=(*splits.notes, note))
 
@@ -119,7 +212,7 @@ def _check_classes(train: Sequence[Sample], heads: Sequence[Head]) -> None:
 
 
 def _check_unique(splits: Splits) -> None:
-    parts_of: dict[str, str] = {}
+    parts_of: dict[tuple[str, int | None], str] = {}
     for name in PARTS:
         samples = splits.part(name)
         twice = [id for id, count in Counter(s.id for s in samples).items() if count > 1]
@@ -130,10 +223,11 @@ def _check_unique(splits: Splits) -> None:
                 fix="Give each image a name of its own.",
             )
         for sample in samples:
-            path = os.path.abspath(sample.path)
-            if path in parts_of:
+            picture = os.path.abspath(sample.path), sample.row
+            if picture in parts_of:
+                row = "" if sample.row is None else f", row {sample.row},"
                 raise DataError(
-                    f"{sample.path} is in {parts_of[path]} and in {name}.",
+                    f"{sample.path}{row} is in {parts_of[picture]} and in {name}.",
                     fix="An image that is trained on cannot judge: leave it in one part.",
                 )
-            parts_of[path] = name
+            parts_of[picture] = name

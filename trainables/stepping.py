@@ -29,9 +29,10 @@ COMPILING = 40.0
 class Step:
     """A network and its optimizer, ready to update; the network is changed in place.
 
-    A batch that does not fit into the device's memory is taken in twice as many parts from then on.
-    Each part is weighted by its images, so the gradient is the whole batch's up to rounding; batch
-    normalisation alone sees the parts, of at least two images, and not the batch.
+    More than `batch_size` images are taken in parts of no more than that, whose gradients accumulate. What
+    does not fit into the device's memory is taken in twice as many parts from then on. Each part is weighted
+    by its images, so the gradient is that of all of them up to rounding; batch normalisation alone sees the
+    parts, of at least two images, and not the whole.
     """
 
     def __init__(
@@ -70,9 +71,9 @@ class Step:
         self.optimizer.step()
         return loss, answer
 
-    def evaluate(self, x: Tensor) -> Tensor:
-        """Outputs float32 [B, num_outputs], by the network as it is, uncompiled."""
-        return self._forward(self.model, x)
+    def evaluate(self, x: Tensor, model: nn.Module | None = None) -> Tensor:
+        """Outputs float32 [B, num_outputs], by the network or another one in its place, uncompiled."""
+        return self._forward(self.model if model is None else model, x)
 
     def _gradients(self, x: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         parts = self._parts(x)
@@ -95,7 +96,8 @@ class Step:
         return answer.float().clone() if self.execution.compiled == "reduce-overhead" else answer.float()
 
     def _parts(self, x: Tensor) -> int:
-        return max(1, min(self.execution.micro_batches, len(x) // self._smallest))
+        asked = max(self.execution.micro_batches, -(-len(x) // self.config.batch_size))
+        return max(1, min(asked, len(x) // self._smallest))
 
     def _free(self) -> None:
         self.optimizer.zero_grad()

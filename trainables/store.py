@@ -8,33 +8,34 @@ import csv
 import hashlib
 import io
 import json
-import os
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any
 
 import numpy as np
 
-from trainables import atomic
+from trainables import atomic, pixels
 from trainables.decode import DECODE_VERSION, Header, probe, write_row
+from trainables.duplicates import DUPLICATES_VERSION
 from trainables.errors import DataError
-from trainables.isolated import Children, Failure
+from trainables.findings import Finding
+from trainables.grouping import Decoded, key_of, settle
+from trainables.isolated import Children, Failure, cpus
+from trainables.raw_rows import close_gaps, reorder
+from trainables.sources import Source, sources_of
 from trainables.task import PARTS, Head, Sample, Splits, Task
 
-FORMAT = 2
+FORMAT = 3
 """Version of the three files."""
 QUARANTINE_LIMIT = 0.01
 """Share of bad pictures among those with labels at which a data set is refused."""
-GRAY = 128
-"""What stands in for a test picture that cannot be decoded: its row of the answer must exist."""
 SPARE_BYTES = 64 << 20
 """Free space to leave on the disk."""
 IMAGES, MANIFEST, SUMMARY = "images.u8", "manifest.csv", "store.json"
-COLUMNS = ("part", "id", "file", "sha256", "width", "height", "mode", "label")
+COLUMNS = ("part", "id", "file", "sha256", "width", "height", "mode", "label", "group")
 
 Progress = Callable[[int, int], None]
 
@@ -61,6 +62,8 @@ class Part:
     """uint8 [n, side, side, 3], a read-only view of the memory map."""
     rows: np.ndarray | None = None
     """int64 [m]: only these rows are in the part, as in a fold; None means all."""
+    groups: tuple[str, ...] = ()
+    """Of each row, the name of the group that no cut of ours parts; empty for a picture of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,19 +80,8 @@ class Store:
     """The heads that the targets answer."""
     notes: tuple[str, ...] = ()
     """Sentences for the user on how `prepare` came by it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Source:
-    part: str
-    sample: Sample
-    sha256: str
-    fault: str
-    header: Header | None = None
-
-    @property
-    def has_row(self) -> bool:
-        return not self.fault or self.part == "test"
+    findings: tuple[Finding, ...] = ()
+    """Copies, conflicts, blanks and imbalance among the pictures."""
 
 
 def prepare(
@@ -98,16 +90,19 @@ def prepare(
     *,
     side: int,
     root: Path,
+    uncut: Splits | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Store:
     """The store of these splits with images of `side` px, made in `root` unless it is there already.
 
+    `uncut` are the splits without the parts that we cut: these are cut anew where they part copies of one
+    picture, and then the store's parts differ from those of `splits`.
     A changed file, label, part or side makes another store. `progress` is told (done, total) images.
     Raises DataError when 1 % of the labelled pictures are bad, or the disk is full or read-only.
     """
-    sources = _sources(splits)
-    fingerprint = _fingerprint(task, side, sources)
+    sources = sources_of(splits)
+    fingerprint = _fingerprint(task, side, sources, recut=uncut is not None)
     folder = root.absolute() / f"{task.name}-{side}-{fingerprint[:12]}"
     notes: tuple[str, ...] = ()
     if folder.is_dir():
@@ -117,13 +112,24 @@ def prepare(
             notes = (f"{error.what} They were prepared anew.",)
     with atomic.disk_errors("The prepared images", root), atomic.building(folder) as temporary:
         if not _is_whole(folder):
-            with Children(max(1, min(workers or _cpus(), len(sources) // 32))) as children:
-                summary = _decode(children, sources, side, temporary, progress)
-            heads = [asdict(head) for head in task.kind.heads]
-            summary |= {"task": task.name, "fingerprint": fingerprint, "heads": heads}
+            with Children(max(1, min(workers or cpus(), len(sources) // 32))) as children:
+                sources, side = _decode(children, sources, side, temporary, progress)
+            heads = task.kind.heads
+            sources, findings = _settle(sources, side, temporary / IMAGES, splits, uncut, heads)
+            summary = _summary(sources, side, temporary) | {
+                "task": task.name,
+                "fingerprint": fingerprint,
+                "heads": [asdict(head) for head in heads],
+                "findings": [asdict(finding) for finding in findings],
+            }
             (temporary / SUMMARY).write_text(json.dumps(summary, indent=1))
             atomic.publish(temporary, folder)
     return replace(open_store(folder), notes=notes)
+
+
+def header_of(sample: Sample) -> Header:
+    """Size and mode of an image, without its pixels. Raises DecodeError."""
+    return probe(sample.path) if sample.row is None else pixels.HEADER
 
 
 def open_store(folder: Path) -> Store:
@@ -148,6 +154,7 @@ def open_store(folder: Path) -> Store:
         quarantined=tuple(Quarantined(**entry) for entry in summary["quarantined"]),
         parts=_parts(table, summary["rows"], images),
         heads=tuple(Head(**{**head, "classes": tuple(head["classes"])}) for head in summary["heads"]),
+        findings=tuple(Finding(**{**f, "examples": tuple(f["examples"])}) for f in summary["findings"]),
     )
 
 
@@ -164,6 +171,7 @@ def _parts(
             ids=tuple(line["id"] for line in table[start:stop]),
             targets=np.array(labels, dtype=np.int64) if labels and all(labels) else None,
             images=images[start:stop],
+            groups=tuple(line["group"] for line in table[start:stop]),
         )
         start = stop
     return parts
@@ -181,49 +189,55 @@ def _is_whole(folder: Path) -> bool:
     return True
 
 
-def _sources(splits: Splits) -> list[_Source]:
-    """Every image of every part, in the order of the rows, with the hash of its file."""
-    samples = [(name, sample) for name in PARTS for sample in splits.part(name)]
-    with ThreadPoolExecutor(_cpus()) as pool:
-        hashes = pool.map(_hash, [sample.path for _, sample in samples])
-        return [
-            _Source(part=name, sample=sample, sha256=sha256, fault=fault)
-            for (name, sample), (sha256, fault) in zip(samples, hashes, strict=True)
-        ]
-
-
-def _hash(path: Path) -> tuple[str, str]:
-    """(sha256 of a file, "") or ("", why it cannot be read)."""
-    try:
-        if not S_ISREG(path.stat().st_mode):
-            return "", "no regular file"
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest(), ""
-    except OSError as error:
-        return "", f"cannot be read: {error.strerror}"
-
-
-def _fingerprint(task: Task, side: int, sources: Sequence[_Source]) -> str:
+def _fingerprint(task: Task, side: int, sources: Sequence[Source], *, recut: bool) -> str:
     rows = [(s.part, s.sample.id, s.sample.target, s.sha256) for s in sources]
     heads = [asdict(head) for head in task.kind.heads]
-    content = [FORMAT, DECODE_VERSION, task.name, heads, side, rows]
+    content = [FORMAT, DECODE_VERSION, DUPLICATES_VERSION, recut, task.name, heads, side, rows]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _decode(
-    children: Children, sources: Sequence[_Source], side: int, folder: Path, progress: Progress | None
-) -> dict[str, Any]:
-    """Decode into `folder`, leave out what is bad, write the manifest; the store's summary so far."""
+    children: Children, sources: Sequence[Source], side: int, folder: Path, progress: Progress | None
+) -> tuple[list[Source], int]:
+    """Decode into `folder`, leave out what is bad; the sources with their faults, and the side in px."""
     sources = _probe(children, sources)
     side = min(side, _largest(sources))
     _require_space(folder, len(sources) * side * side * 3)
     sources = _write_rows(children, sources, side, folder / IMAGES, progress)
+    pixels.write_all(_table_rows(sources), side, folder / IMAGES, progress)
     _refuse_if_many(sources)
-    _close_gaps(folder / IMAGES, sources, side * side * 3)
+    kept = [None if not s.has_row else not s.fault for s in sources]
+    close_gaps(folder / IMAGES, kept, side * side * 3)
+    return sources, side
+
+
+def _settle(
+    sources: Sequence[Source],
+    side: int,
+    out: Path,
+    splits: Splits,
+    uncut: Splits | None,
+    heads: Sequence[Head],
+) -> tuple[list[Source], tuple[Finding, ...]]:
+    """Cut anew what parts copies, and move the rows; the sources in their new parts and order."""
+    rows = [s for s in sources if s.has_row]
+    shape = (len(rows), side, side, 3)
+    images = np.memmap(out, np.uint8, "r", shape=shape) if rows else np.zeros(shape, np.uint8)
+    decoded = [Decoded(sample=s.sample, sha256=s.sha256, bad=bool(s.fault)) for s in rows]
+    splits, findings = settle(images, decoded, splits, uncut, heads)
+    source_of = {key_of(s.sample): s for s in sources}
+    settled = [
+        replace(source_of[key_of(sample)], part=name, sample=sample)
+        for name in PARTS
+        for sample in splits.part(name)
+    ]
+    row_of = {key_of(s.sample): k for k, s in enumerate(rows)}
+    reorder(out, [row_of[key_of(s.sample)] for s in settled if s.has_row], side * side * 3)
+    return settled, findings
+
+
+def _summary(sources: Sequence[Source], side: int, folder: Path) -> dict[str, Any]:
+    """Write the manifest; the store's summary so far."""
     rows = [s for s in sources if s.has_row]
     manifest = _manifest(rows)
     (folder / MANIFEST).write_bytes(manifest)
@@ -236,10 +250,10 @@ def _decode(
     }
 
 
-def _probe(children: Children, sources: Sequence[_Source]) -> list[_Source]:
+def _probe(children: Children, sources: Sequence[Source]) -> list[Source]:
     """The sources with their headers, or why they have none."""
-    found = list(sources)
-    asked = [i for i, s in enumerate(sources) if not s.fault]
+    found = [s if s.sample.row is None else replace(s, header=pixels.HEADER) for s in sources]
+    asked = [i for i, s in enumerate(sources) if not s.fault and s.sample.row is None]
     for k, answer in children.map(probe, [(sources[i].sample.path,) for i in asked]):
         i = asked[k]
         if isinstance(answer, Failure):
@@ -249,18 +263,18 @@ def _probe(children: Children, sources: Sequence[_Source]) -> list[_Source]:
     return found
 
 
-def _largest(sources: Sequence[_Source]) -> int:
+def _largest(sources: Sequence[Source]) -> int:
     """The longest side, in px, of any picture: enlarging all of them would only cost room and time."""
     return max((max(s.header.width, s.header.height) for s in sources if s.header), default=1)
 
 
 def _write_rows(
-    children: Children, sources: Sequence[_Source], side: int, out: Path, progress: Progress | None
-) -> list[_Source]:
-    """Decode source i into row i of `out`; the sources come back with the faults found."""
+    children: Children, sources: Sequence[Source], side: int, out: Path, progress: Progress | None
+) -> list[Source]:
+    """Decode the file of source i into row i of `out`; the sources come back with the faults found."""
     found = list(sources)
     out.touch()
-    asked = [i for i, s in enumerate(sources) if not s.fault]
+    asked = [i for i, s in enumerate(sources) if not s.fault and s.sample.row is None]
     calls = [(sources[i].sample.path, side, out, i) for i in asked]
     for done, (k, answer) in enumerate(children.map(write_row, calls), len(sources) - len(asked) + 1):
         if isinstance(answer, Failure):
@@ -268,6 +282,15 @@ def _write_rows(
         if progress:
             progress(done, len(sources))
     return found
+
+
+def _table_rows(sources: Sequence[Source]) -> dict[Path, dict[int, int]]:
+    """Of each table of pixels, the rows wanted of it and their places in the store."""
+    wanted: dict[Path, dict[int, int]] = defaultdict(dict)
+    for i, source in enumerate(sources):
+        if source.sample.row is not None:
+            wanted[source.sample.path][source.sample.row] = i
+    return wanted
 
 
 def _require_space(folder: Path, size: int) -> None:
@@ -280,7 +303,7 @@ def _require_space(folder: Path, size: int) -> None:
         )
 
 
-def _refuse_if_many(sources: Sequence[_Source]) -> None:
+def _refuse_if_many(sources: Sequence[Source]) -> None:
     """Raise DataError, with the list, when too many of the labelled pictures are bad."""
     labelled = [s for s in sources if s.part != "test"]
     bad = [s for s in labelled if s.fault]
@@ -296,30 +319,13 @@ def _refuse_if_many(sources: Sequence[_Source]) -> None:
     )
 
 
-def _quarantined(source: _Source) -> Quarantined:
+def _quarantined(source: Source) -> Quarantined:
     return Quarantined(
         part=source.part, id=source.sample.id, file=str(source.sample.path), reason=source.fault
     )
 
 
-def _close_gaps(out: Path, sources: Sequence[_Source], size: int) -> None:
-    """Leave a row of `size` bytes to those that have one, gray where the picture is bad.
-
-    By reads and writes, not through a map: there a full disk would end the process.
-    """
-    rows = [i for i, s in enumerate(sources) if s.has_row]
-    with out.open("r+b") as file:
-        for row, i in enumerate(rows):
-            if row == i and not sources[i].fault:
-                continue
-            file.seek(i * size)
-            pixels = bytes([GRAY]) * size if sources[i].fault else file.read(size)
-            file.seek(row * size)
-            file.write(pixels)
-        file.truncate(len(rows) * size)
-
-
-def _manifest(rows: Sequence[_Source]) -> bytes:
+def _manifest(rows: Sequence[Source]) -> bytes:
     """A line a row; `label` holds the class index of every head, nothing where it is unknown."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -327,5 +333,5 @@ def _manifest(rows: Sequence[_Source]) -> bytes:
     for s in rows:
         header = (s.header.width, s.header.height, s.header.mode) if s.header else ("", "", "")
         label = " ".join(map(str, s.sample.target or ()))
-        writer.writerow((s.part, s.sample.id, s.sample.path, s.sha256, *header, label))
+        writer.writerow((s.part, s.sample.id, s.sample.path, s.sha256, *header, label, s.sample.group))
     return text.getvalue().encode(errors="surrogateescape")

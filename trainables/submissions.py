@@ -3,13 +3,13 @@
 import codecs
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.errors import DataError, InvalidSubmission
-from trainables.task import Head
+from trainables.task import Head, Sample, Splits
 
 if TYPE_CHECKING:
     from trainables.predictions import Dense
@@ -25,6 +25,8 @@ class CsvAnswer:
     head: Head
     columns: tuple[str, str] = ("Id", "Category")
     filename: str = "submission.csv"
+    gap: str = ""
+    """What stands between a row's comma and its label."""
 
     def with_heads(self, heads: tuple[Head, ...]) -> "CsvAnswer":
         return replace(self, head=heads[0])
@@ -36,11 +38,15 @@ class CsvAnswer:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.columns)
-        best = predictions.fields[self.head.name].argmax(1)
-        writer.writerows((id, self.head.classes[k]) for id, k in zip(predictions.ids, best, strict=True))
+        writer.writerows((id, self.gap + label) for id, label in self._labelled(predictions))
         with atomic.disk_errors("The submission", path):
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic.write(path, text.getvalue().encode())
+
+    def _labelled(self, predictions: "Dense") -> Iterator[tuple[str, str]]:
+        """Each row's id and label."""
+        best = predictions.fields[self.head.name].argmax(1)
+        yield from ((id, self.head.classes[k]) for id, k in zip(predictions.ids, best, strict=True))
 
     def check(self, path: Path, ids: Sequence[str]) -> None:
         """Raise InvalidSubmission with the first fault and its line unless `path` answers `ids` in order."""
@@ -72,19 +78,48 @@ class CsvAnswer:
             raise _invalid(path, line, "an empty line", "Take it out.")
         if len(row) != len(self.columns):
             count = f"{len(row)} columns instead of {len(self.columns)}"
-            raise _invalid(path, line, count, f"Each row is {','.join(self.columns)}.")
-        label, classes = row[1], self.head.classes
-        if label in classes:
+            raise _invalid(path, line, count, f"Each row is {(',' + self.gap).join(self.columns)}.")
+        label, classes = row[1].removeprefix(self.gap), self.head.classes
+        if row[1].startswith(self.gap) and label in classes:
             return
         known = f"Known labels: {', '.join(classes[:20])}{', ...' if len(classes) > 20 else ''}."
         if not label.strip():
             raise _invalid(path, line, f"no label for {row[0]!r}", known)
+        if label in classes:
+            what = f"no {self.gap!r} between the comma and the label {label!r}"
+            raise _invalid(path, line, what, f"A row looks like '{row[0]},{self.gap}{label}'.")
         if label.strip() in classes:
             raise _invalid(path, line, f"spaces around the label {label!r}", "Take the spaces out.")
         if _without_fraction(label) in classes:
             whole = _without_fraction(label)
             raise _invalid(path, line, f"the label {label!r} is written as a float", f"Write {whole!r}.")
         raise _invalid(path, line, f"unknown label {label!r}", known)
+
+
+def in_the_form_of(sample: Path, splits: Splits) -> Splits:
+    """The splits of one head with the answer's header, and ids with or without suffix, as in a sample.
+
+    Raises DataError where the sample has not two columns.
+    """
+    from trainables.layouts import column_values, header_of
+
+    header = header_of(sample)
+    if len(header) != 2:
+        raise DataError(f"{sample}, line 1: {len(header)} columns where an answer has two.", fix=_AGAIN)
+    listed = set(column_values(sample, header[0]))
+    form = _form(splits.test, listed)
+    return replace(
+        splits,
+        test=tuple(replace(s, id=form(s)) for s in splits.test),
+        sample_submission=sample,
+        answer=CsvAnswer(head=splits.heads[0], columns=(header[0], header[1])),
+    )
+
+
+def _form(test: Sequence[Sample], listed: set[str]) -> Callable[[Sample], str]:
+    """How the ids are spelled in a sample: as they are, as names of files, or without their suffix."""
+    forms: list[Callable[[Sample], str]] = [lambda s: s.id, lambda s: s.path.name, lambda s: s.path.stem]
+    return next((form for form in forms if any(form(s) in listed for s in test)), forms[0])
 
 
 def organisers_order(sample: Path | None, ids: Sequence[str]) -> tuple[str, ...]:

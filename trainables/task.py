@@ -3,6 +3,8 @@
 import importlib
 import importlib.util
 import pkgutil
+import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,7 +57,7 @@ class Splits:
 
     `notes` are sentences for the user: what was found, cut or assumed. `sample_submission` is the
     organisers' example file where the data brings one. `heads` are given where the task leaves
-    the classes to the data.
+    the classes to the data, and `answer` where it leaves the form of the answer to them.
     """
 
     train: tuple[Sample, ...]
@@ -65,6 +67,7 @@ class Splits:
     sample_submission: Path | None = None
     notes: tuple[str, ...] = ()
     heads: tuple[Head, ...] = ()
+    answer: "Answer | None" = None
 
     def part(self, name: str) -> tuple[Sample, ...]:
         samples: tuple[Sample, ...] = getattr(self, name)
@@ -100,10 +103,27 @@ class Rules:
 
     def check(self, config: "TrialConfig") -> None:
         """Raises RuleViolation when the configuration asks for what is forbidden."""
-        if config.pretrained and not self.pretrained:
+        if (config.pretrained or config.weights) and not self.pretrained:
             raise RuleViolation(
-                f"Pretrained weights are forbidden here: {self.wording}", fix="Leave out pretrained=true."
+                f"Pretrained weights are forbidden here: {self.wording}",
+                fix="Leave out pretrained=true and --weights.",
             )
+
+    @property
+    def bounds_cost(self) -> bool:
+        """Whether a network has to be counted before it may be trained."""
+        return self.megabytes is not None or self.macs is not None
+
+    def sentences(self) -> tuple[str, ...]:
+        """The rules for the user, a sentence each; the organisers' own words come last."""
+        low, high = self.megabytes or (0.0, 0.0)
+        found = (
+            f"pretrained weights {'allowed' if self.pretrained else 'forbidden'}",
+            f"external data {'allowed' if self.external_data else 'forbidden'}",
+            f"a model of {low:g} to {high:g} MB" if self.megabytes else "",
+            f"at most {self.macs / 1e6:g} million multiply-accumulates an image" if self.macs else "",
+        )
+        return (*filter(None, found), *filter(None, [self.wording]))
 
     def check_cost(self, cost: "Cost") -> None:
         """Raises RuleViolation when a network is smaller or larger than allowed."""
@@ -202,6 +222,15 @@ class Task:
     space_rules: Mapping[str, Rules] = field(default_factory=dict)
     """Rules of those spaces that are studies of their own, with other rules than the task's."""
 
+    def found_in(self, splits: Splits) -> "Task":
+        """The task with the heads and the answer's form that were found in the data."""
+        task = self if splits.answer is None else replace(self, answer=splits.answer)
+        return task.with_heads(splits.heads)
+
+    def under(self, space: str) -> "Task":
+        """The task as the study of a space: with the rules that hold there."""
+        return replace(self, space=space, rules=self.rules_of(space))
+
     def with_heads(self, heads: tuple[Head, ...]) -> "Task":
         """The task with the heads that were found in the data; itself where they are known."""
         if not heads or heads == self.kind.heads:
@@ -243,10 +272,11 @@ def _module_of_file(path: Path, what: str) -> ModuleType:
     """The user's own file, run as a module. Raises UsageError where it is missing or breaks."""
     if not path.is_file():
         raise UsageError(f"No {what} file {path}.", fix="Give the path of a Python file that exists.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"file_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -256,6 +286,22 @@ def _module_of_file(path: Path, what: str) -> ModuleType:
 
 
 def load_task(name: str) -> Task:
-    """The task of `trainables/tasks/NAME.py`, or of a file of the user's own given by its path."""
-    task: Task = load_named("trainables.tasks", name, "TASK", "task")
+    """The task of `trainables/tasks/NAME.py`, or of a file of the user's own given by its path.
+
+    Raises UsageError for an unknown name, a folder, and a file that breaks or describes no task.
+    """
+    if name and name not in known_modules("trainables.tasks") and Path(name).is_dir():
+        raise UsageError(f"{name} is a folder, not a task.", fix=f"Search it with --data {name}")
+    task = load_named("trainables.tasks", name, "TASK", "task")
+    if not isinstance(task, Task):
+        raise UsageError(f"TASK of {name} is no Task.", fix="Make it as trainables/tasks/food11.py does.")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", task.name):
+        raise UsageError(
+            f"{task.name!r} of {name} is no name for a task.", fix="Use letters, digits, '.', '_' and '-'."
+        )
     return task
+
+
+def reference(name: str) -> str:
+    """How a process started elsewhere loads the task of that name: a file by its absolute path."""
+    return str(Path(name).absolute()) if name.endswith(".py") else name

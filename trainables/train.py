@@ -6,7 +6,7 @@ import io
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,13 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from trainables import atomic, execution
-from trainables.config import TrialConfig
+from trainables import atomic, execution, pretrained, tta
+from trainables.config import WHOLE, TrialConfig
 from trainables.errors import DataError, OrchestratorError
 from trainables.feed import Feed
+from trainables.folding import folded
 from trainables.learn import Interrupted, Learner, TrialDiverged, go_on
-from trainables.store import Store
+from trainables.store import Part, Store
 from trainables.task import Metric, Task
 
 __all__ = ["EpochReport", "TrialDiverged", "TrialResult", "train"]
@@ -44,6 +45,8 @@ class EpochReport:
     """Training and validation together."""
     images_per_second: float
     """Of training alone."""
+    last: bool = False
+    """Whether the trial ends by itself here: its epochs are over, or its patience is. Not in curve.csv."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,28 +81,38 @@ def train(
 
     `report` is called after each epoch and answers whether to go on; `cancelled` is asked between
     batches, and drops the epoch that it interrupts. Best is the best validation metric, then the lower
-    validation loss, then the earlier epoch. On return `folder` holds config.json, curve.csv,
-    weights.safetensors, valid.npz, holdout.npz and test.npz, the weights and predictions being the best
-    epoch's, and execution.json, how its steps were executed. On a CPU the same seed, number of threads and
-    execution give the same bits. Seeds the global generators.
+    validation loss, then the earlier epoch; what is validated and kept are averaged weights where the
+    configuration asks for them. On return `folder` holds config.json, curve.csv, weights.safetensors,
+    valid.npz, holdout.npz and test.npz, the weights and predictions being the best epoch's, execution.json,
+    how its steps were executed and what the network costs, and, where the predictions are of several views,
+    tta.json; the value is that of the plain view all the same. A configuration with folds is trained and
+    validated as `trainables.folding.folded` says; with nothing to validate on, its last epoch is kept. On a
+    CPU the same seed, number of threads and execution give the same bits. Seeds the global generators.
 
     Raises TrialDiverged on a loss or metric that is not finite, UsageError or DataError for what cannot
-    be trained, OrchestratorError when stopped before the first epoch ended or out of GPU memory.
+    be trained, RuleViolation before the first step for a network outside of the task's bounds on cost,
+    OrchestratorError when stopped before the first epoch ended or out of GPU memory.
     """
-    _require_targets(store)
+    parts = folded(store, config)
+    _require_targets(parts)
     with _memory_errors(config), atomic.disk_errors("The trial", folder):
         folder.mkdir(parents=True, exist_ok=True)
         atomic.write(folder / "config.json", config.to_json().encode())
         learner = Learner(
-            task.kind, store.parts["train"], config, cancelled=cancelled, findings=_findings(store)
+            task.kind,
+            parts["train"],
+            config,
+            cancelled=cancelled,
+            findings=_findings(store),
+            rules=task.rules,
         )
-        valid = Feed(store.parts["valid"], learner.device, reread=True)
+        valid = Feed(parts["valid"], learner.device, reread=True)
         reports, best = _epochs(task, learner, valid, report)
         atomic.write(folder / execution.FILE, _how(learner, store))
         atomic.write(folder / "curve.csv", _curve(reports))
         atomic.write(folder / "weights.safetensors", _weights(best))
-        learner.model.load_state_dict(best.weights)
-        _predict(task, learner, store, best, folder=folder)
+        learner.evaluated.load_state_dict(best.weights)
+        _predict(task, learner, parts, best, folder=folder)
     return TrialResult(
         value=best.report.valid_metric,
         best_epoch=best.report.epoch,
@@ -111,7 +124,7 @@ def train(
 def _epochs(
     task: Task, learner: Learner, valid: Feed, report: Callable[[EpochReport], bool]
 ) -> tuple[list[EpochReport], Best]:
-    """Train until the last epoch, a no from `report`, or a cancellation."""
+    """Train until the last epoch, the end of patience, a no from `report`, or a cancellation."""
     reports: list[EpochReport] = []
     best: Best | None = None
     for epoch in range(1, learner.config.epochs + 1):
@@ -119,15 +132,25 @@ def _epochs(
             row, answers = _epoch(task, learner, valid, epoch)
         except Interrupted:
             break
+        row = dataclasses.replace(row, last=_is_last([*reports, row], learner.config, task.metric))
         reports.append(row)
-        if best is None or _rank(row, task.metric) > _rank(best.report, task.metric):
-            weights = _kept(learner.model, {} if best is None else best.weights)
+        chosen = best is None or _rank(row, task.metric) > _rank(best.report, task.metric)
+        if chosen or learner.config.folds == WHOLE:
+            weights = _kept(learner.evaluated, {} if best is None else best.weights)
             best = Best(report=row, weights=weights, answers=answers)
-        if not report(row):
+        if not report(row) or row.last:
             break
     if best is None:
         raise OrchestratorError("Stopped before its first epoch ended.", fix="Give the trial more time.")
     return reports, best
+
+
+def _is_last(reports: list[EpochReport], config: TrialConfig, metric: Metric) -> bool:
+    """Whether the epochs are over, or `patience` of them went by without a better score than before."""
+    scores = [metric.utility(row.valid_metric) for row in reports]
+    waited = len(scores) - 1 - scores.index(max(scores))
+    out_of_patience = 0 < config.patience <= waited and config.folds != WHOLE
+    return len(reports) == config.epochs or out_of_patience
 
 
 def _epoch(task: Task, learner: Learner, valid: Feed, epoch: int) -> tuple[EpochReport, Tensor]:
@@ -136,12 +159,11 @@ def _epoch(task: Task, learner: Learner, valid: Feed, epoch: int) -> tuple[Epoch
     learned = learner.learn(epoch)
     learned_at = time.perf_counter()
     answers = learner.answers(valid, cancelled=learner.cancelled)
-    unsmoothed = dataclasses.replace(learner.config, label_smoothing=0.0)
     row = EpochReport(
         epoch=epoch,
         train_loss=learned.loss,
         train_metric=_score(task, learner, learner.feed, learned.rows, learned.answers),
-        valid_loss=float(task.kind.losses(answers, valid.targets_of(valid.rows), unsmoothed).mean()),
+        valid_loss=_loss(task, learner, valid, answers),
         valid_metric=_score(task, learner, valid, valid.rows, answers),
         lr=learned.lr,
         seconds=time.perf_counter() - start,
@@ -149,6 +171,12 @@ def _epoch(task: Task, learner: Learner, valid: Feed, epoch: int) -> tuple[Epoch
     )
     _require_finite(row)
     return row, answers
+
+
+def _loss(task: Task, learner: Learner, feed: Feed, answers: Tensor) -> float:
+    """Mean loss of the outputs of a part, without smoothing."""
+    unsmoothed = dataclasses.replace(learner.config, label_smoothing=0.0, focal=0.0)
+    return float(task.kind.losses(answers, feed.targets_of(feed.rows), unsmoothed).mean())
 
 
 def _score(task: Task, learner: Learner, feed: Feed, rows: Tensor, answers: Tensor) -> float:
@@ -180,14 +208,43 @@ def _weights(best: Best) -> bytes:
     return data
 
 
-def _predict(task: Task, learner: Learner, store: Store, best: Best, *, folder: Path) -> None:
+def _predict(task: Task, learner: Learner, parts: Mapping[str, Part], best: Best, *, folder: Path) -> None:
     """Write the predictions on every part that is not trained on."""
-    valid = Feed(store.parts["valid"], learner.device)
-    task.kind.predict(valid.names(valid.rows), best.answers.cpu(), learner.config).save(folder / "valid.npz")
-    for name in ("holdout", "test"):
-        feed = Feed(store.parts[name], learner.device)
-        answers = learner.answers(feed).cpu()
-        task.kind.predict(feed.names(feed.rows), answers, learner.config).save(folder / f"{name}.npz")
+    feeds = {name: Feed(parts[name], learner.device) for name in ("valid", "holdout", "test")}
+    views = tta.views(learner.config)
+    weight = tta.plain_weight(learner.config)
+    for name, feed in feeds.items():
+        answers = best.answers if name == "valid" else learner.answers(feed)
+        if views:
+            others = tta.mean([learner.answers(feed, view=view) for view in views.values()])
+            if name == "valid":
+                weight, account = _account(task, learner, feed, answers, others)
+                atomic.write(folder / tta.FILE, json.dumps(dataclasses.asdict(account), indent=1).encode())
+            answers = tta.mixed(answers, others, weight)
+        predictions = task.kind.predict(feed.names(feed.rows), answers.cpu(), learner.config)
+        predictions.save(folder / f"{name}.npz")
+
+
+def _account(
+    task: Task, learner: Learner, valid: Feed, plain: Tensor, others: Tensor
+) -> tuple[float, tta.Account]:
+    """The plain view's weight, fitted where that is asked for, and what it does to the validation part."""
+
+    def judge(answers: Tensor) -> tuple[float, float]:
+        score = _score(task, learner, valid, valid.rows, answers)
+        return task.metric.utility(score), -_loss(task, learner, valid, answers)
+
+    config = learner.config
+    fitted = config.tta_plain < 0 and config.folds != WHOLE
+    weight = tta.fit(plain, others, judge) if fitted else tta.plain_weight(config)
+    mixed = tta.mixed(plain, others, weight)
+    return weight, tta.Account(
+        views=tuple(tta.views(config)),
+        plain=weight,
+        fitted=fitted,
+        valid_plain=_score(task, learner, valid, valid.rows, plain),
+        valid_all=_score(task, learner, valid, valid.rows, mixed),
+    )
 
 
 def _findings(store: Store) -> Path | None:
@@ -201,15 +258,17 @@ def _how(learner: Learner, store: Store) -> bytes:
         "augment": learner.augment.path,
         "store_side": store.side,
         "resident": learner.feed.resident,
+        **dataclasses.asdict(learner.cost),
+        "weights": pretrained.provenance(learner.config),
         "device": _device_name(learner.device),
         "threads": torch.get_num_threads(),
     }
     return json.dumps(how, indent=1).encode()
 
 
-def _require_targets(store: Store) -> None:
+def _require_targets(parts: Mapping[str, Part]) -> None:
     for name in ("train", "valid"):
-        part = store.parts[name]
+        part = parts[name]
         if not part.ids or part.targets is None:
             raise DataError(
                 f"The {name} part has no {'labels' if part.ids else 'images'}.",
@@ -229,8 +288,8 @@ def _require_finite(row: EpochReport) -> None:
 
 def _curve(reports: list[EpochReport]) -> bytes:
     text = io.StringIO()
-    columns = [field.name for field in dataclasses.fields(EpochReport)]
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    columns = [field.name for field in dataclasses.fields(EpochReport) if field.name != "last"]
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(dataclasses.asdict(row) for row in reports)
     return text.getvalue().encode()

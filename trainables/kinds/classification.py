@@ -28,17 +28,14 @@ class Classification:
     def losses(
         self, outputs: "torch.Tensor", targets: "torch.Tensor", config: "TrialConfig"
     ) -> "torch.Tensor":
-        """[B]: mean over the heads, by their weights, of the cross entropy with label smoothing.
+        """[B]: mean over the heads, by their weights, of `class_losses`.
 
         `outputs` [B, num_outputs], `targets` int64 [B, heads]. Taken in float32 whatever the autocast.
         """
         from torch import stack
-        from torch.nn.functional import cross_entropy
 
-        smoothing = config.label_smoothing
         losses = [
-            head.weight
-            * cross_entropy(logits.float(), targets[:, i], label_smoothing=smoothing, reduction="none")
+            head.weight * class_losses(logits, targets[:, i], config)
             for i, (head, logits) in enumerate(self._split(outputs))
         ]
         return stack(losses).sum(0) / sum(head.weight for head in self.heads)
@@ -51,3 +48,21 @@ class Classification:
     def _split(self, outputs: "torch.Tensor") -> Iterator[tuple[Head, "torch.Tensor"]]:
         widths = [head.num_classes for head in self.heads]
         return zip(self.heads, outputs.split(widths, dim=1), strict=True)
+
+
+def class_losses(logits: "torch.Tensor", targets: "torch.Tensor", config: "TrialConfig") -> "torch.Tensor":
+    """[B]: cross entropy of logits [B, classes] with targets int64 [B], smoothed and focused as configured.
+
+    The focal loss (Lin et al., 2017) scales each class' term by (1 - p)^gamma; with label smoothing the
+    other classes' terms are scaled likewise, by their own p. Taken in float32.
+    """
+    from torch.nn.functional import cross_entropy, log_softmax
+
+    smoothing = config.label_smoothing
+    if not config.focal:
+        return cross_entropy(logits.float(), targets, label_smoothing=smoothing, reduction="none")
+    logs = log_softmax(logits.float(), 1)
+    # bounded, as gamma < 1 has no gradient at a probability of one
+    terms = -((-logs.expm1()).clamp(min=1e-12) ** config.focal) * logs
+    true = terms.gather(1, targets[:, None])[:, 0]
+    return (1 - smoothing) * true + smoothing * terms.mean(1)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
-from timm.layers import BlurPool2d, SelectAdaptivePool2d
+from timm.layers import BlurPool2d, DropPath, SelectAdaptivePool2d
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Block(nn.Module):
     of all branches starts with the same spread at any depth, and trains without normalisation too.
     """
 
-    def __init__(self, num_in: int, num_out: int, options: "Options") -> None:
+    def __init__(self, num_in: int, num_out: int, options: "Options", *, drop_path: float) -> None:
         super().__init__()
         self.first = ConvNorm(num_in, num_out, options)
         self.second = ConvNorm(num_out, num_out, options)
@@ -53,12 +53,13 @@ class Block(nn.Module):
         if self.residual:
             same = num_in == num_out
             self.shortcut = nn.Identity() if same else nn.Conv2d(num_in, num_out, 1, bias=False)
+            self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
             self.gain = nn.Parameter(torch.full((num_out,), options.depth**-0.5))
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.second(self.act(self.first(x)))
         if self.residual:
-            branch = torch.addcmul(self.shortcut(x), branch, self.gain[:, None, None])
+            branch = torch.addcmul(self.shortcut(x), self.drop_path(branch), self.gain[:, None, None])
         out: Tensor = self.act(branch)
         return out
 
@@ -84,6 +85,7 @@ class ConvNet(nn.Module):
             ConvNorm(3, channels, options, stride=options.stem_stride), ACTIVATIONS[options.activation]()
         )
         layers: list[nn.Module] = []
+        drop_paths = iter([options.drop_path * (i + 1) / options.depth for i in range(options.depth)])
         side = math.ceil(image_size / options.stem_stride)
         for stage, num_blocks in enumerate(_spread(options.depth)):
             if stage and side >= SMALLEST_POOLED:
@@ -91,7 +93,7 @@ class ConvNet(nn.Module):
                 side //= 2
             for block in range(num_blocks):
                 num_out = channels * 2 if stage and block == 0 else channels
-                layers.append(Block(channels, num_out, options))
+                layers.append(Block(channels, num_out, options, drop_path=next(drop_paths)))
                 channels = num_out
         self.stages = nn.Sequential(*layers)
         self.pool = SelectAdaptivePool2d(pool_type=options.global_pool, flatten=True)
@@ -102,6 +104,14 @@ class ConvNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.dropout(self.pool(self.stages(self.stem(x)))))
         return logits
+
+    def get_classifier(self) -> nn.Module:
+        """The layer that answers, as timm's models tell theirs."""
+        return self.head
+
+    def group_matcher(self, *, coarse: bool = False) -> dict[str, str]:
+        """Layers from the input on, a block each, as timm's layer decay reads them; the head is the last."""
+        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)"}
 
     def _initialise(self, init: Callable[[Tensor], Tensor]) -> None:
         for module in self.modules():

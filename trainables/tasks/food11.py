@@ -4,7 +4,7 @@ from pathlib import Path
 
 from trainables.errors import UsageError
 from trainables.kinds.classification import Classification
-from trainables.layouts import Listing, prefixed, unlabelled
+from trainables.layouts import Listing, home, prefixed, unlabelled
 from trainables.metrics import ACCURACY
 from trainables.submissions import CsvAnswer
 from trainables.task import Baseline, Head, Rules, Splits, Task
@@ -24,14 +24,14 @@ def read(root: Path) -> Splits:
 
     Without `validation` the splits have no valid part. Raises UsageError where another is missing or empty.
     """
-    home = _home(root)
-    train = prefixed(home / "training", LABEL.classes)
-    valid, test = Listing(samples=()), unlabelled(home / "test")
-    if (home / "validation").is_dir():
-        valid = prefixed(home / "validation", LABEL.classes)
+    folder = home(root, needs=("training", "test"), task="food11", get=GET)
+    train = prefixed(folder / "training", LABEL.classes)
+    valid, test = Listing(samples=()), unlabelled(folder / "test")
+    if (folder / "validation").is_dir():
+        valid = prefixed(folder / "validation", LABEL.classes)
     if not test.samples:
-        raise UsageError(f"{home / 'test'} holds no images.", fix=GET.format(root=root))
-    sample = home / "sample_submission.csv"
+        raise UsageError(f"{folder / 'test'} holds no images.", fix=GET.format(root=root))
+    sample = folder / "sample_submission.csv"
     return Splits(
         train=train.samples,
         valid=valid.samples,
@@ -39,20 +39,6 @@ def read(root: Path) -> Splits:
         sample_submission=sample if sample.is_file() else None,
         notes=train.notes + valid.notes + test.notes,
     )
-
-
-def _home(root: Path) -> Path:
-    """The folder that holds training/ and test/: the root, or the one folder in it."""
-    if not root.is_dir():
-        raise UsageError(f"No food11 data: {root} does not exist.", fix=GET.format(root=root))
-    folders = [p for p in root.iterdir() if p.is_dir() and p.name[0] != "."]
-    home = folders[0] if len(folders) == 1 and folders[0].name not in ("training", "test") else root
-    missing = [f"{name}/" for name in ("training", "test") if not (home / name).is_dir()]
-    if missing:
-        raise UsageError(
-            f"No food11 data: {home} has no {' and no '.join(missing)}.", fix=GET.format(root=root)
-        )
-    return home
 
 
 TASK = Task(

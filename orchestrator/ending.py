@@ -1,0 +1,56 @@
+"""How a search is ended early, and where what it says is kept."""
+
+import contextlib
+import logging
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.conductor import Conductor
+    from orchestrator.folders import SearchFolder
+
+
+@contextlib.contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Keep what is said, and every reason of a failure, in a file."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger = logging.getLogger("orchestrator")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        handler.close()
+
+
+@contextlib.contextmanager
+def orderly_end(conductor: "Conductor", folder: "SearchFolder") -> Iterator[list[int]]:
+    """The first SIGINT, SIGTERM or SIGHUP ends the search in order, the second at once.
+
+    Yields the list that the signals' numbers are put in.
+    """
+    from orchestrator.display import say
+
+    seen: list[int] = []
+
+    def end(number: int, _: FrameType | None) -> None:
+        if seen:
+            raise SystemExit(128 + number)
+        seen.append(number)
+        conductor.stop(f"interrupted by {signal.Signals(number).name}")
+        folder.stop.touch()
+        say("Ending: running trials write what they have, then the ensemble. Once more to end at once.")
+
+    before = {name: signal.signal(name, end) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield seen
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)

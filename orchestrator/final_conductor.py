@@ -1,0 +1,97 @@
+"""A conductor that goes on where the search ends: it trains the finals on the slots that get free."""
+
+import math
+from dataclasses import dataclass, field
+
+from orchestrator import finals
+from orchestrator.conductor import Conductor, Request
+from orchestrator.finals import Finals
+from orchestrator.journal import TrialRecord
+
+
+@dataclass(kw_only=True)
+class FinalConductor(Conductor):
+    """As Conductor, whose `deadline` and `trials` end the search proper; the finals are over at `until`.
+
+    The first final starts on the first slot that is free then, whatever search trials still run, and each
+    one's configuration and length are decided when it starts. Where the time holds no final that is worth
+    it, the search goes on until `until`.
+    """
+
+    finals: Finals
+    until: float
+    """Of `clock`."""
+    grace: float
+    """Seconds past `deadline` after which a trial of the search ends."""
+    _planned: int | None = None
+    _chosen: list[TrialRecord] = field(default_factory=list)
+    _started: int = 0
+    _epochs: int = 0
+
+    def spent(self) -> str | None:
+        if self._planned is None and super().spent() and len(self._running) < self.slots:
+            self._plan()
+        if self._planned is None:
+            return None
+        if not self._planned:
+            return super().spent()
+        if self.clock() >= self.until:
+            return "time is up"
+        return "the finals are done" if self._started == self._planned else None
+
+    def suggest(self) -> Request | None:
+        if self.over or len(self._running) >= self.slots:
+            return None
+        if self._planned:
+            return self._final()
+        if self._planned is None and super().spent():
+            return None
+        end = self.until if self._planned is not None else self.deadline + self.grace
+        request = super().suggest()
+        return request and Request(
+            trial_id=request.trial_id, params=request.params, seconds=end - self.clock()
+        )
+
+    def _plan(self) -> None:
+        """Decide how many finals there are; not before there is a trial to be measured by."""
+        found = finals.finalists(self.record, self.finals.configurations)
+        if not found and self._running:
+            return
+        left = self.until - self.clock()
+        planned = 0
+        if found:
+            pace = finals.pace_of(found[0], self.record)
+            fitting = finals.how_many(self.finals, pace, seconds=left, slots=self.slots)
+            planned = min(fitting, len(found) * self.finals.seeds * self.finals.parts)
+        self._planned = planned
+        if planned:
+            self.note("finals", count=planned, seconds=None if math.isinf(left) else round(left, 1))
+        else:
+            self.deadline = self.until
+
+    def _final(self) -> Request:
+        assert self._planned
+        member, fold = divmod(self._started, self.finals.parts)
+        trial, turn = self._next(member)
+        epochs = finals.epochs_for(
+            self.finals,
+            finals.pace_of(trial, self.record),
+            seconds=self.until - self.clock(),
+            left=self._planned - self._started,
+            slots=self.slots,
+        )
+        self._epochs = epochs if fold == 0 else min(epochs, self._epochs)
+        config = finals.configuration(self.finals, trial, epochs=self._epochs, turn=turn, fold=fold)
+        number = 1 + max(other.number for other in self.record.trials.values())
+        trial_id = f"{number:04d}"
+        self._started += 1
+        self._running[trial_id] = number
+        self.note("trial", trial_id=trial_id, number=number, params=config.params(), of=trial.trial_id)
+        return Request(trial_id=trial_id, params=config.params())
+
+    def _next(self, member: int) -> tuple[TrialRecord, int]:
+        """The trial that a member is of, and how often it was trained again: first each of them once."""
+        if member == len(self._chosen) < self.finals.configurations:
+            self._chosen = finals.finalists(self.record, member + 1, self._chosen)
+        turn, place = divmod(member, len(self._chosen))
+        return self._chosen[place], turn

@@ -1,0 +1,26 @@
+"""Handwriting: no flips, for a mirrored letter is another; small rotations and shifts."""
+
+from typing import Any
+
+SMALL = ["resnet10t", "convnet"]
+LARGE = ["resnet18", "resnet34", "efficientnet_b0", "seresnext26t_32x4d"]
+
+
+def space(trial: Any) -> dict[str, Any]:
+    on_cpu = trial.user_attrs["device"] == "cpu"
+    model = trial.suggest_categorical("model", SMALL if on_cpu else LARGE)
+    params = {
+        "model": model,
+        "image_size": trial.suggest_categorical("image_size", [48, 64] if on_cpu else [96, 128]),
+        "epochs": 24 if on_cpu else 60,
+        "optimizer": "adamw",
+        "lr": trial.suggest_float("lr", 1e-3, 8e-3, log=True),
+        "weight_decay": trial.suggest_float("weight_decay", 1e-3, 1e-1, log=True),
+        "batch_size": 32 if on_cpu else 128,
+        "schedule": "onecycle",
+        "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.1),
+        "crop": trial.suggest_float("crop", 0.0, 0.3),
+        "rotation": trial.suggest_float("rotation", 0.0, 12.0),
+        "translate": trial.suggest_float("translate", 0.0, 0.1),
+    }
+    return params | ({"depth": 4, "width": 24} if model == "convnet" else {})

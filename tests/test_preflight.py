@@ -1,0 +1,33 @@
+"""What a search refuses before its first trial: models that cost more than the rules allow."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.preflight import check_models
+from trainables.config import trial_config
+from trainables.errors import RuleViolation
+from trainables.task import load_task
+
+TASK = """
+from dataclasses import replace
+from trainables.task import Rules
+from trainables.tasks.digits import TASK as DIGITS
+
+TASK = replace(
+    DIGITS, name="bounded", rules=Rules(pretrained=False, external_data=False, macs=1e6, wording="be frugal.")
+)
+"""
+SMALL = trial_config({"model": "convnet", "width": 8, "depth": 1, "image_size": 16})
+LARGE = trial_config({"model": "convnet", "width": 64, "depth": 4, "image_size": 64})
+
+
+def test_models_outside_the_bounds_are_counted_and_refused_where_all_are(tmp_path: Path) -> None:
+    (tmp_path / "bounded.py").write_text(TASK)
+    heads = load_task("digits").kind.heads
+    where = {"task": str(tmp_path / "bounded.py"), "space": "digits", "heads": heads}
+    assert check_models([SMALL, SMALL], task="digits", space="digits", heads=heads) == ()
+    [note] = check_models([SMALL, LARGE, LARGE], **where)  # type: ignore[arg-type]
+    assert note.startswith("2 of 3 sampled models are outside the bounds")
+    with pytest.raises(RuleViolation, match=r"more than the 1 million allowed: be frugal\."):
+        check_models([LARGE], **where)  # type: ignore[arg-type]
