@@ -1,7 +1,7 @@
 """Everything that is decided and checked before a search spends or writes anything."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from trainables.config import Scalar, TrialConfig
 from trainables.errors import UsageError
 from trainables.splits import complete
 from trainables.submissions import organisers_order
-from trainables.task import PARTS, Metric, Splits, Task, load_named, load_task, reference
+from trainables.task import PARTS, Metric, Rules, Splits, Task, load_named, load_task, reference
 
 SAMPLED_CONFIGS = 60
 PROBED_PICTURES = 64
@@ -90,7 +90,7 @@ def prepare(task_name: str, asked: Asked, *, resources: Mapping[str, float]) -> 
         "context": _context(asked, splits, on_gpu=gpus > 0),
     }
     configs, parameters = sample_space(task, count=SAMPLED_CONFIGS, **study)
-    _require_use_of_weights(asked, space_name, configs)
+    _require_use_of_weights(asked, task.rules, space_name, configs)
     budget = plan.budget_for(
         trials=asked.trials,
         time_limit_s=asked.time_limit_s,
@@ -169,8 +169,11 @@ def _fixed(asked: Asked) -> dict[str, Scalar]:
     return fixed
 
 
-def _require_use_of_weights(asked: Asked, space: str, configs: list[TrialConfig]) -> None:
-    if asked.weights is not None and not any(config.pretrained for config in configs):
+def _require_use_of_weights(asked: Asked, rules: Rules, space: str, configs: list[TrialConfig]) -> None:
+    if asked.weights is None:
+        return
+    rules.check(replace(configs[0], pretrained=True))
+    if not any(config.pretrained for config in configs):
         raise UsageError(
             f"--weights is given, and the space {space!r} trains from scratch.",
             fix="Add --set pretrained=true, or choose another --space.",

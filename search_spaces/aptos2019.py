@@ -24,5 +24,10 @@ def space(trial: Any) -> dict[str, Any]:
         "rotation": trial.suggest_float("rotation", 0.0, 12.0),
         "translate": trial.suggest_float("translate", 0.0, 0.08),
         "color": trial.suggest_float("color", 0.0, 0.4),
+        "tta": "flip",
     }
-    return params | ({"depth": 4, "width": 24} if model == "convnet" else {})
+    return params | (_convnet(trial) if model == "convnet" else {})
+
+
+def _convnet(trial: Any) -> dict[str, Any]:
+    return {"depth": trial.suggest_int("depth", 4, 6), "width": trial.suggest_categorical("width", [16, 24])}

@@ -4,6 +4,8 @@ from typing import Any
 
 SMALL = ["resnet10t", "convnet"]
 LARGE = ["resnet18", "resnet34", "efficientnet_b0", "seresnext26t_32x4d"]
+MIXED = {"mixup": 0.2, "cutmix": 1.0, "mix_probability": 0.5}
+"""Held fixed: it costs a short trial a little and saves a long one, as finals are, from learning by heart."""
 
 
 def space(trial: Any) -> dict[str, Any]:
@@ -22,5 +24,10 @@ def space(trial: Any) -> dict[str, Any]:
         "crop": trial.suggest_float("crop", 0.0, 0.3),
         "rotation": trial.suggest_float("rotation", 0.0, 12.0),
         "translate": trial.suggest_float("translate", 0.0, 0.1),
+        **MIXED,
     }
-    return params | ({"depth": 4, "width": 24} if model == "convnet" else {})
+    return params | (_convnet(trial) if model == "convnet" else {})
+
+
+def _convnet(trial: Any) -> dict[str, Any]:
+    return {"depth": trial.suggest_int("depth", 4, 6), "width": trial.suggest_categorical("width", [24, 32])}

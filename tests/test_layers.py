@@ -21,6 +21,10 @@ MAY_IMPORT = {
     "ensembles": (
         "ensembles",
         "trainables.predictions",
+        "trainables.maps",
+        "trainables.boxes",
+        "trainables.instances",
+        "trainables.coco_rle",
         "trainables.metrics",
         "trainables.errors",
         "trainables.task",

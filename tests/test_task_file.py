@@ -144,6 +144,9 @@ def test_weights_are_checked_before_anything_runs(home: Path) -> None:
     with pytest.raises(UsageError, match="the space 'digits' trains from scratch"):
         planned(str(allowed), data=data, weights=home)
     tuned = {"model": "resnet18", "pretrained": True}
+    with pytest.raises(UsageError, match=r"has no resnet18\.safetensors"):
+        planned(str(allowed), data=data, weights=home, settings=tuned)
+    (home / "resnet18.safetensors").touch()
     prepared = planned(str(allowed), data=data, weights=home, settings=tuned)
     assert {config.weights for config in prepared.configs} == {str(home)}
 
