@@ -1,50 +1,17 @@
 """Merge the predictions of several models under weights."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import singledispatch
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from ensembles import fusion, maps  # noqa: F401  # they teach merge their types
+from ensembles.merging import Blend, merge, weighted_mean
 from trainables.errors import DataError
 from trainables.predictions import Dense
 
-Rule = Literal["vote", "logit", "prob"]
 FLOOR = np.float32(1e-30)
 """Smallest probability, so that every logarithm is finite."""
-
-
-@dataclass(frozen=True)
-class Blend:
-    """How members are merged: a rule, and a weight a member in the members' order.
-
-    Weights count relative to their sum: (1, 1) and (0.5, 0.5) are the same blend.
-
-    - `vote`: each member votes for its most likely class; the larger summed probability breaks a tie.
-    - `prob`: mean of the probabilities.
-    - `logit`: mean of the logits, that is the geometric mean of the probabilities. A member's logits
-      count as large as they are: one trained to logits ten times those of another outweighs it ten to
-      one under equal weights, so this rule suits members that were trained alike.
-    """
-
-    rule: Rule
-    weights: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        weights = np.asarray(self.weights, dtype=np.float64)
-        if weights.ndim != 1 or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-            raise ValueError(f"Weights must be finite, not negative and not all zero: {self.weights}.")
-
-    @property
-    def used(self) -> tuple[int, ...]:
-        """Indices of the members that count."""
-        return tuple(i for i, weight in enumerate(self.weights) if weight > 0)
-
-    def normalised(self) -> "Blend":
-        """The same blend with weights that sum to one."""
-        total = sum(self.weights)
-        return Blend(self.rule, tuple(weight / total for weight in self.weights))
 
 
 def blend(members: Sequence[Any], how: Blend) -> Any:
@@ -56,22 +23,16 @@ def blend(members: Sequence[Any], how: Blend) -> Any:
     """
     if len(members) != len(how.weights):
         raise ValueError(f"{len(members)} members, {len(how.weights)} weights.")
-    return _merge(members[0], [members[i] for i in how.used], how)
+    return merge(members[0], [members[i] for i in how.used], how)
 
 
-@singledispatch
-def _merge(first: object, _members: Sequence[Any], _how: Blend) -> Any:
-    """Merge the used members, all of the type of `first`."""
-    raise TypeError(f"No rule merges {type(first).__name__}.")
-
-
-@_merge.register
+@merge.register
 def _(first: Dense, members: Sequence[Dense], how: Blend) -> Dense:
     weights = [how.weights[i] for i in how.used]
-    merge = {"vote": _vote, "logit": _mean_logit, "prob": _mean_probability}[how.rule]
+    one = {"vote": _vote, "logit": _mean_logit, "prob": _mean_probability}[how.rule]
     return Dense(
         ids=first.ids,
-        fields={head: merge([m.fields[head] for m in members], weights) for head in first.fields},
+        fields={head: one([m.fields[head] for m in members], weights) for head in first.fields},
     )
 
 
@@ -120,17 +81,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     values /= values.sum(1, keepdims=True)
     np.maximum(values, FLOOR, out=values)
     return values
-
-
-def weighted_mean(arrays: Iterable[np.ndarray], weights: Sequence[float]) -> np.ndarray:
-    """The mean of arrays of one shape, under weights that count relative to their sum."""
-    total = sum(weights)
-    merged: np.ndarray | None = None
-    for array, weight in zip(arrays, weights, strict=True):
-        part = array * np.float32(weight / total)
-        merged = part if merged is None else np.add(merged, part, out=merged)
-    assert merged is not None
-    return merged
 
 
 def _mean_probability(logits: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:

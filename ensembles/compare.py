@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ensembles.blend import Blend, Rule, blend, tied_votes
+from ensembles.blend import blend, tied_votes
+from ensembles.merging import Blend, Rule
 from ensembles.methods import TIE, Method, load_method
 from ensembles.utility import ValidationUtility, log_loss
 from trainables.errors import DataError

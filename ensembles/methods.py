@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ensembles.blend import Blend
+from ensembles.merging import Blend
 from trainables.errors import unknown
 
 Utility = Callable[[Blend], float]

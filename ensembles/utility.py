@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ensembles.blend import Blend, blend, softmax, weighted_mean
+from ensembles.blend import blend, softmax
+from ensembles.merging import Blend, weighted_mean
 from trainables.predictions import Dense
 from trainables.task import Metric
 

@@ -47,7 +47,8 @@ def ensemble_pictures(
 ) -> None:
     """The confusion matrices of an ensemble, on the holdout where there is one. `ensemble` is the content of
     ensemble.json: `rule`, `trial_ids`, `weights`. Raises as `trial_pictures` does."""
-    from ensembles.blend import Blend, blend
+    from ensembles.blend import blend
+    from ensembles.merging import Blend
     from orchestrator.leaderboard import read_predictions
 
     store = _store(record)

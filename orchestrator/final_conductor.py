@@ -1,7 +1,9 @@
 """A conductor that goes on where the search ends: it trains the finals on the slots that get free."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator import finals
 from orchestrator.conductor import Conductor, Request
@@ -13,23 +15,23 @@ from orchestrator.journal import TrialRecord
 class FinalConductor(Conductor):
     """As Conductor, whose `deadline` and `trials` end the search proper; the finals are over at `until`.
 
-    The first final starts on the first slot that is free then, whatever search trials still run, and each
-    one's configuration and length are decided when it starts. Where the time holds no final that is worth
-    it, the search goes on until `until`.
+    The first final starts on the first slot that is free then, and each one's configuration and length are
+    decided when it starts. A trial of the search that nears its end runs on beside them: it survived its
+    rungs. Where the time holds no final that is worth it, the search goes on until `until`.
     """
 
     finals: Finals
     until: float
     """Of `clock`."""
     grace: float
-    """Seconds past `deadline` after which a trial of the search ends."""
+    """Seconds that a trial of the search may still need once finals are planned; with more it ends."""
     _planned: int | None = None
     _chosen: list[TrialRecord] = field(default_factory=list)
     _started: int = 0
     _epochs: int = 0
 
     def spent(self) -> str | None:
-        if self._planned is None and super().spent() and len(self._running) < self.slots:
+        if self._planned is None and super().spent():
             self._plan()
         if self._planned is None:
             return None
@@ -46,11 +48,25 @@ class FinalConductor(Conductor):
             return self._final()
         if self._planned is None and super().spent():
             return None
-        end = self.until if self._planned is not None else self.deadline + self.grace
         request = super().suggest()
-        return request and Request(
-            trial_id=request.trial_id, params=request.params, seconds=end - self.clock()
-        )
+        left = self.until - self.clock()
+        return request and Request(trial_id=request.trial_id, params=request.params, seconds=left)
+
+    def report(self, trial_id: str, row: Mapping[str, Any]) -> bool:
+        if super().report(trial_id, row):
+            return True
+        if self._planned is None:
+            self.spent()
+        if not self._planned or not self._is_late(trial_id, row):
+            return False
+        self.interrupt(trial_id, "the finals need its slot")
+        return True
+
+    def _is_late(self, trial_id: str, row: Mapping[str, Any]) -> bool:
+        """Whether a trial of the search would take a slot from the finals for long."""
+        trial = self.record.trials[trial_id]
+        epochs = int(trial.params["epochs"]) - int(row["epoch"])
+        return not trial.of and epochs * float(row["seconds"]) > self.grace
 
     def _plan(self) -> None:
         """Decide how many finals there are; not before there is a trial to be measured by."""

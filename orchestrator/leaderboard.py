@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensembles.blend import Blend, align, blend
+from ensembles.blend import align, blend
+from ensembles.merging import Blend
 from orchestrator.folders import SearchFolder
 from orchestrator.journal import SearchRecord, TrialRecord
 from orchestrator.snapshot import clock, epochs_of, key_parameters, score, short

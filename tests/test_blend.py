@@ -13,7 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
 
-from ensembles.blend import Blend, Rule, align, blend, tied_votes
+from ensembles.blend import align, blend, tied_votes
+from ensembles.merging import Blend, Rule
 from trainables.errors import DataError
 from trainables.predictions import Dense
 

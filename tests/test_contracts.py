@@ -11,7 +11,8 @@ import optuna
 import pytest
 import torch
 
-from ensembles.blend import Blend, blend
+from ensembles.blend import blend
+from ensembles.merging import Blend
 from ensembles.methods import known_methods, load_method
 from orchestrator.study import Study, sample_space
 from trainables.config import Scalar, trial_config

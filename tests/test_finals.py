@@ -206,16 +206,21 @@ def test_the_search_goes_over_into_finals_which_nothing_stops_early(conductor: F
     assert journal.read(conductor.journal.path) == conductor.record
 
 
-def test_a_search_trial_runs_on_beside_the_finals_for_a_while(conductor: FinalConductor) -> None:
+@pytest.mark.parametrize(("grace", "state"), [(10.0, "RUNNING"), (1.0, "PRUNED")])
+def test_a_search_trial_near_its_end_runs_on_beside_the_finals(
+    conductor: FinalConductor, grace: float, state: str
+) -> None:
+    conductor.grace = grace
     finish(conductor, 0.9)
     at(conductor, 45.0)
     running = conductor.suggest()
     assert running is not None
-    assert running.seconds == pytest.approx(15.0)
+    assert running.seconds == pytest.approx(55.0)
     at(conductor, 50.0)
     assert finish(conductor, 0.8).of == "0000"
-    conductor.report(running.trial_id, row(1, 0.99))
-    assert not conductor.record.trials[running.trial_id].of
+    assert conductor.report(running.trial_id, row(1, 0.99)) == (state != "RUNNING")
+    trial = conductor.record.trials[running.trial_id]
+    assert (trial.of, trial.state) == ("", state)
 
 
 def test_finals_wait_for_a_trial_to_be_measured_by(conductor: FinalConductor) -> None:

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss as reference_log_loss
 
 from ensembles import methods
-from ensembles.blend import Blend, blend
+from ensembles.blend import blend
 from ensembles.compare import Answers, choose, compare, stratified_folds
+from ensembles.merging import Blend
 from ensembles.methods import Utility, greedy, known_methods, load_method
 from ensembles.utility import ValidationUtility, log_loss
 from trainables.errors import DataError, UsageError

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ensembles.blend import Blend, blend
+from ensembles.blend import blend
+from ensembles.merging import Blend
 from orchestrator import folders
 from orchestrator import submit as command
 from orchestrator.ensemble import ensemble, read_result
