@@ -48,7 +48,7 @@ def conductor_for(
     return FinalConductor(
         deadline=started + SEARCH_SHARE * seconds,
         until=started + seconds,
-        grace=0.0 if left is None else GRACE * left,
+        grace=GRACE * seconds,
         finals=finals,
         **common,
     )

@@ -16,7 +16,7 @@ from trainables.errors import UsageError
 SEARCH_SHARE = 0.4
 """Of the time, for the search proper; the finals have the rest."""
 GRACE = 0.1
-"""Of the time: so long a trial that the search began may go on while finals run beside it."""
+"""Of the time: what a trial of the search may still need for it to go on beside the finals."""
 CONFIGURATIONS = 3
 """How many configurations are trained again, at most, where there are not more slots than that."""
 SEEDS = 2
