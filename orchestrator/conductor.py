@@ -13,7 +13,7 @@ from orchestrator.asha import Asha, Verdict
 from orchestrator.guide import Guide
 from orchestrator.journal import Event, Journal, SearchRecord, State
 from orchestrator.study import Study
-from trainables.config import WHOLE, Scalar
+from trainables.config import WHOLE, Scalar, TrialConfig
 from trainables.task import Metric
 
 REPORT_FIELDS = (
@@ -96,10 +96,15 @@ class Conductor:
         number, config = self.study.ask(draft)
         if self.guide and draft:
             self.guide.started(number, draft)
+        config = self.in_time(config)
         trial_id = f"{number:04d}"
         self._running[trial_id] = number
         self.note("trial", trial_id=trial_id, number=number, params=config.params())
         return Request(trial_id=trial_id, params=config.params())
+
+    def in_time(self, config: TrialConfig) -> TrialConfig:
+        """What is trained of a suggestion in the time that is left: here all of it."""
+        return config
 
     def report(self, trial_id: str, row: Mapping[str, Any]) -> bool:
         """Take in one epoch's row; True when the trial is to stop now."""

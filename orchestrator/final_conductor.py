@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator import finals
 from orchestrator.conductor import Conductor, Request
 from orchestrator.finals import Finals
 from orchestrator.journal import TrialRecord
+from trainables.config import TrialConfig
 
 
 @dataclass(kw_only=True)
@@ -51,6 +52,14 @@ class FinalConductor(Conductor):
         request = super().suggest()
         left = self.until - self.clock()
         return request and Request(trial_id=request.trial_id, params=request.params, seconds=left)
+
+    def in_time(self, config: TrialConfig) -> TrialConfig:
+        """The configuration with no more epochs than end in time, by the pace of its model so far.
+
+        A schedule that ends is worth more than the first part of a longer one.
+        """
+        fitting = finals.fitting_epochs(self.record, config.model, seconds=self.until - self.clock())
+        return config if fitting is None else replace(config, epochs=max(1, min(config.epochs, fitting)))
 
     def report(self, trial_id: str, row: Mapping[str, Any]) -> bool:
         if super().report(trial_id, row):

@@ -164,6 +164,14 @@ def pace_of(trial: TrialRecord, record: SearchRecord) -> Pace:
     )
 
 
+def fitting_epochs(record: SearchRecord, model: str, *, seconds: float) -> int | None:
+    """Epochs that `seconds` hold, by the slowest of the model's latest trials; None where none is known."""
+    paces = [pace_of(t, record) for t in record.trials.values() if t.reports and t.params["model"] == model]
+    if math.isinf(seconds) or not paces:
+        return None
+    return min(pace.fits(MARGIN * seconds, 1.0) for pace in paces[-3:])
+
+
 def _around(trial: TrialRecord) -> float:
     return trial.seconds - math.fsum(float(row["seconds"]) for row in trial.reports)
 

@@ -246,6 +246,14 @@ def test_where_no_final_fits_the_search_goes_on(conductor: FinalConductor) -> No
     assert conductor.stopped == "time is up"
 
 
+def test_a_trial_that_would_not_end_in_time_is_shortened(conductor: FinalConductor) -> None:
+    finish(conductor, 0.9)
+    at(conductor, 96.0)
+    short = finish(conductor, 0.8)
+    assert (short.of, short.state) == ("", "COMPLETE")
+    assert 1 <= int(short.params["epochs"]) < 4
+
+
 def test_a_stop_in_the_finals_is_the_end(conductor: FinalConductor) -> None:
     finish(conductor, 0.9)
     at(conductor, 51.0)
