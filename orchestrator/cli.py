@@ -86,3 +86,5 @@ def exit_on_signals() -> None:
 
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, end)
+    # a shell without job control starts background commands with SIGINT ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
