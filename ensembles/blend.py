@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ensembles import fusion, maps  # noqa: F401  # they teach merge their types
-from ensembles.merging import Blend, merge, weighted_mean
+from ensembles.merging import Blend, merge, rows_in, weighted_mean
 from trainables.errors import DataError
 from trainables.predictions import Dense
 
@@ -50,15 +50,7 @@ def _aligned(member: Dense, ids: tuple[str, ...], shape: dict[str, int]) -> Dens
         raise DataError(f"Members answer differently: {_shape(member)} and {shape} classes.")
     if member.ids == ids:
         return member
-    row = {name: i for i, name in enumerate(member.ids)}
-    odd = sorted(set(ids) ^ row.keys())
-    if odd or len(row) != len(member.ids) or len(ids) != len(row):
-        raise DataError(
-            f"Members answer different images: {len(member.ids)} and {len(ids)}"
-            + (f", for example {odd[0]!r} only once." if odd else ", some of them twice."),
-            fix="Ensemble trials of one search, on one state of the data.",
-        )
-    return member.take([row[name] for name in ids])
+    return member.take(rows_in(member.ids, ids))
 
 
 def _shape(member: Dense) -> dict[str, int]:

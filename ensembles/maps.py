@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ensembles.merging import Blend, Rule, merge, weighted_mean
+from ensembles.merging import Blend, Rule, merge, rows_in, weighted_mean
 from trainables.errors import DataError
 from trainables.maps import Maps
 
@@ -28,7 +28,7 @@ def align_maps(members: Sequence[Maps], ids: Sequence[str]) -> list[Maps]:
     Raises DataError when one answers other ids, or some of them twice.
     """
     order = tuple(ids)
-    return [_aligned(member, order) for member in members]
+    return [m if m.ids == order else m.take(rows_in(m.ids, order)) for m in members]
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,3 @@ def _check(first: Maps, members: Sequence[Maps]) -> None:
                 "Members answer other images or in other forms.",
                 fix="Ensemble trials of one search, on one state of the data.",
             )
-
-
-def _aligned(member: Maps, ids: tuple[str, ...]) -> Maps:
-    if member.ids == ids:
-        return member
-    row = {name: i for i, name in enumerate(member.ids)}
-    odd = sorted(set(ids) ^ row.keys())
-    if odd or len(row) != len(member.ids) or len(ids) != len(row):
-        raise DataError(
-            f"Members answer different images: {len(member.ids)} and {len(ids)}"
-            + (f", for example {odd[0]!r} only once." if odd else ", some of them twice."),
-            fix="Ensemble trials of one search, on one state of the data.",
-        )
-    return member.take([row[name] for name in ids])

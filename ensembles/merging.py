@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from trainables.errors import DataError
+
 Rule = Literal["vote", "logit", "prob"]
 
 
@@ -40,6 +42,22 @@ class Blend:
         """The same blend with weights that sum to one."""
         total = sum(self.weights)
         return Blend(self.rule, tuple(weight / total for weight in self.weights))
+
+
+def rows_in(answered: tuple[str, ...], ids: tuple[str, ...]) -> list[int]:
+    """The rows of a member that answers `answered`, in the order of `ids`.
+
+    Raises DataError when it answers other ids, or some of them twice.
+    """
+    row = {name: i for i, name in enumerate(answered)}
+    odd = sorted(set(ids) ^ row.keys())
+    if odd or len(row) != len(answered) or len(ids) != len(row):
+        raise DataError(
+            f"Members answer different images: {len(answered)} and {len(ids)}"
+            + (f", for example {odd[0]!r} only once." if odd else ", some of them twice."),
+            fix="Ensemble trials of one search, on one state of the data.",
+        )
+    return [row[name] for name in ids]
 
 
 @singledispatch

@@ -21,6 +21,10 @@ AnyTask = Annotated[
     str | None, typer.Argument(help=f"{TASK_HELP} Left out, --data is any folder.", show_default=False)
 ]
 Out = Annotated[Path, typer.Option(envvar="ORCH_OUT", help="Where searches are kept.")]
+Search = Annotated[str | None, typer.Option(help="Id of the search; the latest by default.")]
+Board = Annotated[
+    Path | None, typer.Option(help="Kaggle's exported leaderboard; DATA/leaderboard.csv by default.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")]
 

@@ -274,15 +274,13 @@ def show(result: EnsembleResult, task: Task, *, board: Board | None = None) -> N
 
 def main(
     task: cli.TaskName,
-    search: Annotated[str | None, typer.Option(help="Id of the search; the latest by default.")] = None,
+    search: cli.Search = None,
     k: Annotated[
         int | None,
         typer.Option("-k", min=1, help="How many of the best trials may be members; 5, or all finals."),
     ] = None,
     method: Annotated[str, typer.Option(help=f"all, or one of: {', '.join(known_methods())}.")] = "all",
-    leaderboard: Annotated[
-        Path | None, typer.Option(help="Kaggle's exported leaderboard; DATA/leaderboard.csv by default.")
-    ] = None,
+    leaderboard: cli.Board = None,
     out: cli.Out = cli.DEFAULT_OUT,
     as_json: cli.Json = False,
     debug: cli.Debug = False,

@@ -7,9 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import cli, data, journal, standing
 from orchestrator.entries import Entry, Ledger, handed_in_on, today
@@ -237,9 +235,7 @@ def _data_of(task: Task, ledger: Ledger) -> Path:
 
 def main(
     task: cli.TaskName,
-    leaderboard: Annotated[
-        Path | None, typer.Option(help="Kaggle's exported leaderboard; DATA/leaderboard.csv by default.")
-    ] = None,
+    leaderboard: cli.Board = None,
     out: cli.Out = cli.DEFAULT_OUT,
     as_json: cli.Json = False,
     debug: cli.Debug = False,

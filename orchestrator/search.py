@@ -260,9 +260,7 @@ def main(
     weights: Annotated[
         Path | None, typer.Option(help="Pretrained weights: a file, or a folder of MODEL.safetensors.")
     ] = None,
-    leaderboard: Annotated[
-        Path | None, typer.Option(help="Kaggle's exported leaderboard; DATA/leaderboard.csv by default.")
-    ] = None,
+    leaderboard: cli.Board = None,
     search_id: Annotated[str | None, typer.Option("--id", help="Name of this search.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and end.")] = False,
     as_json: cli.Json = False,

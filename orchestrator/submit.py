@@ -177,7 +177,7 @@ def hand_in(
 
 def main(
     task: cli.TaskName,
-    search: Annotated[str | None, typer.Option(help="Id of the search; the latest by default.")] = None,
+    search: cli.Search = None,
     method: Annotated[
         str | None, typer.Option(help=f"{', '.join(known_methods())}; the chosen one by default.")
     ] = None,

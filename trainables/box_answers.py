@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from trainables.answer_files import invalid
 from trainables.boxes import clip, in_score_order
-from trainables.submissions import CsvAnswer, _invalid
+from trainables.submissions import CsvAnswer
 
 NUMBERS = 5
 """confidence xmin ymin width height."""
@@ -35,23 +36,23 @@ class BoxAnswer(CsvAnswer):
 
     def _check_row(self, path: Path, line: int, row: Sequence[str]) -> None:
         if not row:
-            raise _invalid(path, line, "an empty line", "Take it out.")
+            raise invalid(path, line, "an empty line", "Take it out.")
         if len(row) != len(self.columns):
             count = f"{len(row)} columns instead of {len(self.columns)}"
-            raise _invalid(path, line, count, f"Each row is {','.join(self.columns)}.")
+            raise invalid(path, line, count, f"Each row is {','.join(self.columns)}.")
         fields = row[1].split(" ") if row[1] else []
         if "" in fields:
-            raise _invalid(path, line, "spaces that separate nothing", "Put one space between two numbers.")
+            raise invalid(path, line, "spaces that separate nothing", "Put one space between two numbers.")
         if len(fields) % NUMBERS:
             what = f"{len(fields)} numbers, which is no multiple of {NUMBERS}"
-            raise _invalid(path, line, what, "A box is 'confidence xmin ymin width height'.")
+            raise invalid(path, line, what, "A box is 'confidence xmin ymin width height'.")
         numbers = [_number(path, line, text) for text in fields]
         for k in range(0, len(numbers), NUMBERS):
             fault = _fault(numbers[k : k + NUMBERS], self.sizes.get(row[0]))
             if fault:
                 shown = " ".join(fields[k : k + NUMBERS])
                 what = f"box {k // NUMBERS + 1} ({shown}) {fault[0]}"
-                raise _invalid(path, line, what, fault[1])
+                raise invalid(path, line, what, fault[1])
 
 
 def boxes_text(rows: np.ndarray, size: tuple[int, int] | None = None) -> str:
@@ -77,7 +78,7 @@ def _number(path: Path, line: int, text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or "_" in text:
-        raise _invalid(path, line, f"{text!r} is no finite number", "A box is five plain numbers.")
+        raise invalid(path, line, f"{text!r} is no finite number", "A box is five plain numbers.")
     return value
 
 

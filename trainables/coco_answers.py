@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from trainables import atomic, coco_rle
+from trainables.answer_files import read_answer
 from trainables.errors import DataError, InvalidSubmission
 from trainables.instances import Instances
-from trainables.submissions import _read
 from trainables.task import Head
 
 FIELDS = ("image_id", "category_id", "segmentation", "score")
@@ -118,7 +118,7 @@ def _segmentation_fault(segmentation: Any, size: coco_rle.Size) -> tuple[str, st
 def _entries(path: Path) -> list[Any]:
     """The entries of a list of results. Raises InvalidSubmission when it is none."""
     try:
-        found = json.loads(_read(path).decode("utf-8"), parse_constant=_refused)
+        found = json.loads(read_answer(path).decode("utf-8"), parse_constant=_refused)
     except UnicodeDecodeError as error:
         raise InvalidSubmission(
             f"{path}: byte {error.start} is not UTF-8.", fix="Save the file as UTF-8."

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from trainables import atomic
+from trainables.answer_files import check_ids, csv_rows, invalid, read_answer
 from trainables.errors import DataError
 from trainables.maps import Maps
 from trainables.run_lengths import encode, parsed
-from trainables.submissions import _check_ids, _invalid, _read, _rows
 from trainables.task import Head
 
 TOGETHER = ("ImageId_ClassId", "EncodedPixels")
@@ -49,18 +49,18 @@ class MaskAnswer:
 
     def check(self, path: Path, ids: Sequence[str]) -> None:
         """Raise InvalidSubmission with the first fault and its line unless `path` answers images `ids`."""
-        data = _read(path)
+        data = read_answer(path)
         if data.startswith(codecs.BOM_UTF8):
-            raise _invalid(path, 1, "a byte order mark before the header", "Save as UTF-8 without BOM.")
-        (_, header), *rows = _rows(path, data)
+            raise invalid(path, 1, "a byte order mark before the header", "Save as UTF-8 without BOM.")
+        (_, header), *rows = csv_rows(path, data)
         wanted = ",".join(self.columns)
         if tuple(header) != self.columns:
-            raise _invalid(path, 1, f"wrong header {','.join(header)!r}", f"The header is {wanted!r}.")
+            raise invalid(path, 1, f"wrong header {','.join(header)!r}", f"The header is {wanted!r}.")
         due = {self._shown(id, label): id for id in ids for label in self.head.classes}
         keys = [(line, ",".join(self._fields(path, line, row)[:-1])) for line, row in rows]
         for (line, key), (_, row) in zip(keys, rows, strict=True):
             self._check_runs(path, line, row[-1], image=due.get(key))
-        _check_ids(path, keys, list(due))
+        check_ids(path, keys, list(due))
 
     def _key(self, id: str, label: str) -> tuple[str, ...]:
         return (f"{id}_{label}",) if len(self.columns) == 2 else (id, label)
@@ -70,21 +70,21 @@ class MaskAnswer:
 
     def _fields(self, path: Path, line: int, row: Sequence[str]) -> Sequence[str]:
         if not row:
-            raise _invalid(path, line, "an empty line", "Take it out.")
+            raise invalid(path, line, "an empty line", "Take it out.")
         if len(row) != len(self.columns):
             count = f"{len(row)} columns instead of {len(self.columns)}"
-            raise _invalid(path, line, count, f"Each row is {','.join(self.columns)}.")
+            raise invalid(path, line, count, f"Each row is {','.join(self.columns)}.")
         return row
 
     def _check_runs(self, path: Path, line: int, text: str, *, image: str | None) -> None:
         """Raise InvalidSubmission unless the text is runs, apart by single spaces, inside the image."""
         if not re.fullmatch(r"(\S+( \S+)*)?", text):
-            raise _invalid(path, line, "spaces to spare in the run lengths", "One space between numbers.")
+            raise invalid(path, line, "spaces to spare in the run lengths", "One space between numbers.")
         height, width = self.sizes.get(image or "", (0, 0))
         try:
             parsed(text, pixels=height * width or None)
         except ValueError as error:
-            raise _invalid(path, line, str(error), _FORM) from error
+            raise invalid(path, line, str(error), _FORM) from error
 
 
 _FORM = "Run lengths are '1 3 10 5': 1-based starts, down the columns, and lengths."

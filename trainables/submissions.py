@@ -8,14 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainables.answer_files import check_ids, csv_rows, invalid, read_answer, without_fraction
 from trainables.errors import DataError, InvalidSubmission
 from trainables.task import Head, Sample, Splits
 
 if TYPE_CHECKING:
     from trainables.predictions import Dense
-
-Row = tuple[int, list[str]]
-"""A row and the line of the file that it ends on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,50 +48,48 @@ class CsvAnswer:
 
     def check(self, path: Path, ids: Sequence[str]) -> None:
         """Raise InvalidSubmission with the first fault and its line unless `path` answers `ids` in order."""
-        data = _read(path)
+        data = read_answer(path)
         if data.startswith(codecs.BOM_UTF8):
-            raise _invalid(path, 1, "a byte order mark before the header", "Save as UTF-8 without BOM.")
-        header, *rows = _rows(path, data)
+            raise invalid(path, 1, "a byte order mark before the header", "Save as UTF-8 without BOM.")
+        header, *rows = csv_rows(path, data)
         self._check_header(path, header[1], ids)
         for line, row in rows:
             self._check_row(path, line, row)
-        _check_ids(path, [(line, row[0]) for line, row in rows], ids)
+        check_ids(path, [(line, row[0]) for line, row in rows], ids)
 
     def _check_header(self, path: Path, header: Sequence[str], ids: Sequence[str]) -> None:
         if tuple(header) == self.columns:
             return
         wanted = ",".join(self.columns)
         if sorted(header) == sorted(self.columns):
-            raise _invalid(path, 1, "the columns are swapped", f"The header is {wanted!r}.")
+            raise invalid(path, 1, "the columns are swapped", f"The header is {wanted!r}.")
         if len(header) == 1 and any(separator in header[0] for separator in ";\t|"):
-            raise _invalid(
-                path, 1, f"no comma in the header {header[0]!r}", "Separate the columns by commas."
-            )
+            raise invalid(path, 1, f"no comma in the header {header[0]!r}", "Separate the columns by commas.")
         if header and header[0] in ids:
-            raise _invalid(path, 1, "the header is missing", f"Begin with the line {wanted!r}.")
-        raise _invalid(path, 1, f"wrong header {','.join(header)!r}", f"The header is {wanted!r}.")
+            raise invalid(path, 1, "the header is missing", f"Begin with the line {wanted!r}.")
+        raise invalid(path, 1, f"wrong header {','.join(header)!r}", f"The header is {wanted!r}.")
 
     def _check_row(self, path: Path, line: int, row: Sequence[str]) -> None:
         if not row:
-            raise _invalid(path, line, "an empty line", "Take it out.")
+            raise invalid(path, line, "an empty line", "Take it out.")
         if len(row) != len(self.columns):
             count = f"{len(row)} columns instead of {len(self.columns)}"
-            raise _invalid(path, line, count, f"Each row is {(',' + self.gap).join(self.columns)}.")
+            raise invalid(path, line, count, f"Each row is {(',' + self.gap).join(self.columns)}.")
         label, classes = row[1].removeprefix(self.gap), self.head.classes
         if row[1].startswith(self.gap) and label in classes:
             return
         known = f"Known labels: {', '.join(classes[:20])}{', ...' if len(classes) > 20 else ''}."
         if not label.strip():
-            raise _invalid(path, line, f"no label for {row[0]!r}", known)
+            raise invalid(path, line, f"no label for {row[0]!r}", known)
         if label in classes:
             what = f"no {self.gap!r} between the comma and the label {label!r}"
-            raise _invalid(path, line, what, f"A row looks like '{row[0]},{self.gap}{label}'.")
+            raise invalid(path, line, what, f"A row looks like '{row[0]},{self.gap}{label}'.")
         if label.strip() in classes:
-            raise _invalid(path, line, f"spaces around the label {label!r}", "Take the spaces out.")
-        if _without_fraction(label) in classes:
-            whole = _without_fraction(label)
-            raise _invalid(path, line, f"the label {label!r} is written as a float", f"Write {whole!r}.")
-        raise _invalid(path, line, f"unknown label {label!r}", known)
+            raise invalid(path, line, f"spaces around the label {label!r}", "Take the spaces out.")
+        if without_fraction(label) in classes:
+            whole = without_fraction(label)
+            raise invalid(path, line, f"the label {label!r} is written as a float", f"Write {whole!r}.")
+        raise invalid(path, line, f"unknown label {label!r}", known)
 
 
 def in_the_form_of(sample: Path, splits: Splits) -> Splits:
@@ -130,7 +126,7 @@ def organisers_order(sample: Path | None, ids: Sequence[str]) -> tuple[str, ...]
     if sample is None:
         return tuple(ids)
     try:
-        rows = _rows(sample, _read(sample))[1:]
+        rows = csv_rows(sample, read_answer(sample))[1:]
     except InvalidSubmission as error:
         raise DataError(f"The sample submission is broken. {error.what}", fix=_AGAIN) from error
     order = tuple(row[0] for _, row in rows if row)
@@ -147,77 +143,3 @@ def organisers_order(sample: Path | None, ids: Sequence[str]) -> tuple[str, ...]
 
 
 _AGAIN = "Fetch the data again, or take the sample submission out of the data folder."
-
-
-def _read(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise InvalidSubmission(f"{path} does not exist.", fix="Give the path of a submission.") from None
-    except OSError as error:
-        raise InvalidSubmission(f"{path} cannot be read: {error.strerror}.") from error
-    if not data.strip():
-        raise InvalidSubmission(f"{path} is empty.", fix="Write the submission again.")
-    return data
-
-
-def _rows(path: Path, data: bytes) -> list[Row]:
-    """Every row of a CSV file, a byte order mark left out. Raises InvalidSubmission when it is none."""
-    try:
-        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-        return [(reader.line_num, row) for row in reader]
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise _invalid(path, line, "bytes that are not UTF-8", "Save the file as UTF-8.") from error
-    except csv.Error as error:
-        raise _invalid(path, reader.line_num, f"broken CSV ({error})", "Write the file again.") from error
-
-
-def _check_ids(path: Path, rows: Sequence[tuple[int, str]], ids: Sequence[str]) -> None:
-    """Raise InvalidSubmission unless the rows' ids are `ids`, each once, in their order."""
-    wanted = set(ids)
-    line_of: dict[str, int] = {}
-    for line, id in rows:
-        if id in line_of:
-            raise _invalid(
-                path, line, f"the id {id!r} stands in line {line_of[id]} already", "One row an image."
-            )
-        if id not in wanted:
-            raise _unexpected(path, line, id, ids)
-        line_of[id] = line
-    missing = [id for id in ids if id not in line_of]
-    if missing:
-        raise InvalidSubmission(
-            f"{path}: {len(rows)} rows for {len(ids)} test images; the id {missing[0]!r} is missing"
-            + (f", and {len(missing) - 1} more." if len(missing) > 1 else "."),
-            fix="Write one row for each test image.",
-        )
-    for (line, id), expected in zip(rows, ids, strict=True):
-        if id != expected:
-            what = f"wrong order: the id {id!r} where {expected!r} is due"
-            raise _invalid(
-                path, line, what, "Keep the order of the organisers' sample, or of the file names."
-            )
-
-
-def _unexpected(path: Path, line: int, id: str, ids: Sequence[str]) -> InvalidSubmission:
-    if not id.strip():
-        return _invalid(path, line, "no id", "Each row begins with the id of a test image.")
-    if id.strip() in ids:
-        return _invalid(path, line, f"spaces around the id {id!r}", "Take the spaces out.")
-    by_number = {wanted.lstrip("0"): wanted for wanted in ids}
-    near = by_number.get(_without_fraction(id).lstrip("0"))
-    if near:
-        what = f"the id {id!r} should read {near!r}: leading zeros belong to it"
-        return _invalid(path, line, what, "Read and write ids as text, not as numbers.")
-    return _invalid(path, line, f"no test image has the id {id!r}", f"Ids look like {ids[0]!r}.")
-
-
-def _without_fraction(number: str) -> str:
-    """ "3.0" as "3"; anything else as it is."""
-    whole, dot, fraction = number.strip().partition(".")
-    return whole if dot and not fraction.strip("0") else number
-
-
-def _invalid(path: Path, line: int, what: str, fix: str) -> InvalidSubmission:
-    return InvalidSubmission(f"{path}, line {line}: {what}.", fix=fix)
