@@ -74,6 +74,14 @@ class TrialConfig:
     """Share of the batches that mixup or CutMix changes."""
     ordinal: Literal["classes", "regression", "cumulative"] = "classes"
     """How ordered grades are learned; other tasks know classes only."""
+    loss: str = "default"
+    """Of dense kinds, which name what they know; "default" is the kind's own."""
+    patches: int = Field(default=1, ge=1, le=4096)
+    """Of dense kinds: random crops of `image_size` px that an epoch takes of each picture, on average."""
+    favour: float = Field(default=0.0, ge=0, le=1)
+    """Of dense kinds: share of the crops that are taken where something is."""
+    vertical_flip: bool = False
+    """Random flip upside down, and with `flip` a quarter turn: for pictures without an upright."""
     augment: Literal["none", "standard", "randaugment", "trivialaugment"] = "standard"
     crop: float = Field(default=0.0, ge=0, lt=1)
     """Random resized crop: the smallest area is 1 - crop of the image."""
@@ -87,8 +95,9 @@ class TrialConfig:
     """Strength of brightness, contrast, saturation and hue jitter."""
     erasing: float = Field(default=0.0, ge=0, le=1)
     """Probability of random erasing."""
-    tta: Literal["none", "flip", "crops", "flip_crops"] = "none"
-    """Test-time augmentation of the final predictions: views beside the plain one."""
+    tta: Literal["none", "flip", "crops", "flip_crops", "eight"] = "none"
+    """Test-time augmentation of the final predictions: views beside the plain one. Crops are for classes;
+    eight are all flips and quarter turns, for dense kinds."""
     tta_plain: float = Field(default=0.5, ge=-1, le=1)
     """Weight of the plain view against all others together; -1 fits it on the validation part."""
     folds: int = Field(default=0, ge=0, le=100)

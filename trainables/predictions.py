@@ -4,11 +4,27 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, Self
 
 import numpy as np
 
 from trainables import atomic
 from trainables.errors import DataError
+
+
+class Predictions(Protocol):
+    """What a model answers to the images of a part: `Dense`, `Maps`, `Boxes`, `Instances`."""
+
+    @property
+    def ids(self) -> tuple[str, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: Sequence[int] | np.ndarray, /) -> Self:
+        """The given images, in the given order."""
+
+    def save(self, path: Path) -> None:
+        """Write them as a file, whole or not at all."""
 
 
 @dataclass(frozen=True, kw_only=True)

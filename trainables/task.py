@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from trainables.config import TrialConfig
     from trainables.cost import Cost
-    from trainables.predictions import Dense
+    from trainables.predictions import Dense, Predictions
+    from trainables.store import Part
 
 PARTS = ("train", "valid", "holdout", "test")
 Direction = Literal["maximize", "minimize"]
@@ -49,6 +50,11 @@ class Sample:
     """Where `path` is a table of pixels: the image's row in it, counted from 0."""
     group: str = ""
     """Images of one group, not empty, are never parted by a split that we cut."""
+    truth: Any = None
+    """What a dense kind is to find, as plain JSON values, or the file that holds it; None where unknown.
+    `target` may then say which classes there are, for the cuts that we make to be stratified by."""
+    shrink: int = 1
+    """The model sees the file's picture so many times smaller, by antialiased bicubic interpolation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +180,59 @@ class Kind(Protocol):
 
     def predict(self, ids: Sequence[str], outputs: "torch.Tensor", config: "TrialConfig") -> "Dense":
         """Outputs [N, num_outputs] as logits of every head's classes."""
+
+
+class DenseKind(Protocol):
+    """As Kind, for answers that lie in the picture: its own size is kept, its truth is no class.
+
+    A part's `images[i]` is uint8 [H, W, 3], and its `targets` are of the type of the predictions: `Maps`,
+    `Boxes` or `Instances`, in the order of the part.
+    """
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The classes of the answer; empty where there are none."""
+
+    def with_heads(self, heads: tuple[Head, ...]) -> "DenseKind":
+        """The same kind with the classes that were found in the data."""
+
+    def num_outputs(self, config: "TrialConfig") -> int:
+        """Width of the model's output."""
+
+    def truth(self, samples: Sequence[Sample], sizes: Sequence[tuple[int, int]]) -> "Predictions":
+        """What the samples of a part hold; `sizes` are the (height, width) that their pictures have here.
+
+        Raises DataError, naming the file, for what contradicts itself.
+        """
+
+    def order(self, part: "Part", config: "TrialConfig", rng: "np.random.Generator") -> "np.ndarray":
+        """Rows int64 [n] of the part that an epoch shows, always so many; a row may come again."""
+
+    def batch(
+        self, part: "Part", rows: Sequence[int], config: "TrialConfig", rng: "np.random.Generator"
+    ) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Augmented views of rows on the CPU: normalised float32 [B, 3, h, w], and their targets [B, ...]."""
+
+    def losses(
+        self,
+        forward: "Callable[..., torch.Tensor]",
+        views: "torch.Tensor",
+        targets: "torch.Tensor",
+        config: "TrialConfig",
+    ) -> "torch.Tensor":
+        """Loss [B] of each view, or [1] their mean; `forward` is the network under the trial's autocast."""
+
+    def answer(
+        self,
+        forward: "Callable[..., Any]",
+        pictures: "Sequence[np.ndarray]",
+        config: "TrialConfig",
+        device: "torch.device",
+    ) -> "list[Any]":
+        """What the network says of each picture uint8 [H, W, 3], by the views that `config.tta` asks for."""
+
+    def gather(self, ids: Sequence[str], answers: "Sequence[Any]") -> "Predictions":
+        """The answers to all pictures of a part."""
 
 
 class Decision(Protocol):
