@@ -36,24 +36,23 @@ def _(first: Dense, members: Sequence[Dense], how: Blend) -> Dense:
     )
 
 
-def align(members: Sequence[Dense], ids: Sequence[str]) -> list[Dense]:
-    """The members with their rows in the order of `ids`.
+def align(members: Sequence[Any], ids: Sequence[str]) -> list[Any]:
+    """The members, of whatever type, with their images in the order of `ids`.
 
-    Raises DataError when one answers other ids, or when their heads or numbers of classes differ.
+    Raises DataError when one answers other ids, some of them twice, or other heads or classes.
     """
     order = tuple(ids)
-    return [_aligned(member, order, shape=_shape(members[0])) for member in members]
+    shape = _shape(members[0])
+    for member in members:
+        if _shape(member) != shape:
+            raise DataError(f"Members answer differently: {_shape(member)} and {shape} classes.")
+    return [m if m.ids == order else m.take(rows_in(m.ids, order)) for m in members]
 
 
-def _aligned(member: Dense, ids: tuple[str, ...], shape: dict[str, int]) -> Dense:
-    if _shape(member) != shape:
-        raise DataError(f"Members answer differently: {_shape(member)} and {shape} classes.")
-    if member.ids == ids:
-        return member
-    return member.take(rows_in(member.ids, ids))
-
-
-def _shape(member: Dense) -> dict[str, int]:
+def _shape(member: Any) -> dict[str, int]:
+    """Of logits the number of classes a head; other types tell by their ids alone what they answer."""
+    if not isinstance(member, Dense):
+        return {}
     return {head: values.shape[1] for head, values in member.fields.items()}
 
 

@@ -11,6 +11,7 @@ from ensembles.merging import Blend, Rule
 from ensembles.methods import TIE, Method, load_method
 from ensembles.utility import ValidationUtility, log_loss
 from trainables.errors import DataError
+from trainables.gathered import held, joined, take
 from trainables.predictions import Dense
 from trainables.task import Decision, Metric
 
@@ -23,10 +24,10 @@ Z95 = 1.96
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What every member answers on one part, rows aligned; `targets` int64 [N, heads] where known."""
+    """What every member answers on one part, rows aligned; `targets` are the truth where it is known."""
 
-    members: tuple[Dense, ...]
-    targets: np.ndarray | None
+    members: tuple[Any, ...]
+    targets: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ def compare(
     than the likeliest class. Raises DataError when fewer than two validation images have answers,
     UsageError for an unknown method.
     """
-    valid = parts["valid"]
+    valid = _in_memory(parts["valid"])
     if valid.targets is None or len(valid.targets) < 2:
         raise DataError("Fewer than two validation images have answers, so no method can be judged.")
     utility = ValidationUtility(valid.members, valid.targets, metric)
@@ -99,7 +100,8 @@ def compare(
         used = decision if scores.pop("decides") else None
         return how, scores, _Decide(used, blend(valid.members, how), utility)
 
-    holdout = _Holdout(parts.get("holdout"), metric, judged("best_single")[2])
+    held_out = parts.get("holdout")
+    holdout = _Holdout(held_out and _in_memory(held_out), metric, judged("best_single")[2])
     ensembles = []
     for name in methods:
         how, scores, decide = judged(name)
@@ -120,9 +122,13 @@ def compare(
     return ensembles
 
 
-def answer(ensemble: Ensemble, members: Sequence[Dense], decision: Decision | None) -> Dense:
+def _in_memory(answers: Answers) -> Answers:
+    return Answers(members=tuple(held(member) for member in answers.members), targets=held(answers.targets))
+
+
+def answer(ensemble: Ensemble, members: Sequence[Any], decision: Decision | None) -> Any:
     """What an ensemble answers, from the predictions of its trials, with its decision applied."""
-    merged: Dense = blend(members, ensemble.blend)
+    merged = blend(members, ensemble.blend)
     return decision.apply(merged, ensemble.decision) if decision and ensemble.decision else merged
 
 
@@ -134,9 +140,10 @@ def choose(ensembles: Sequence[Ensemble], metric: Metric) -> Ensemble:
     return next(e for e in equals if e.log_loss <= lowest + TIE)
 
 
-def stratified_folds(targets: np.ndarray, folds: int) -> list[np.ndarray]:
-    """Rows of each fold, every class dealt out evenly; `targets` is int64 [N, heads]. Always the same."""
-    order = np.lexsort(targets.T[::-1])
+def stratified_folds(targets: Any, folds: int) -> list[np.ndarray]:
+    """Rows of each fold, always the same; every class is dealt out evenly of targets int64 [N, heads]."""
+    classes = isinstance(targets, np.ndarray)
+    order = np.lexsort(targets.T[::-1]) if classes else np.arange(len(targets))
     return [np.sort(order[i::folds]) for i in range(min(folds, len(order)))]
 
 
@@ -144,11 +151,11 @@ def stratified_folds(targets: np.ndarray, folds: int) -> list[np.ndarray]:
 class _Fold:
     """One fold: its own images, and the members' utility on all others."""
 
-    members: tuple[Dense, ...]
-    targets: np.ndarray
+    members: tuple[Any, ...]
+    targets: Any
     others: ValidationUtility
 
-    def blended(self, method: Method) -> tuple[Dense, Dense]:
+    def blended(self, method: Method) -> tuple[Any, Any]:
         """The fold's images, and all others, under weights chosen on the others.
 
         There the best member may be another than on all images.
@@ -163,13 +170,13 @@ class _Fold:
         return blend(self.members, unranked(how)), blend(self.others.members, unranked(how))
 
 
-def _folds(valid: Answers, targets: np.ndarray, metric: Metric) -> list[_Fold]:
+def _folds(valid: Answers, targets: Any, metric: Metric) -> list[_Fold]:
     folds = []
     for rows in stratified_folds(targets, FOLDS):
         others = np.setdiff1d(np.arange(len(targets)), rows)
-        utility = ValidationUtility([m.take(others) for m in valid.members], targets[others], metric)
+        utility = ValidationUtility([m.take(others) for m in valid.members], take(targets, others), metric)
         members = tuple(m.take(rows) for m in valid.members)
-        folds.append(_Fold(members=members, targets=targets[rows], others=utility))
+        folds.append(_Fold(members=members, targets=take(targets, rows), others=utility))
     return folds
 
 
@@ -178,8 +185,8 @@ def _cross_fitted_scores(
 ) -> dict[str, Any]:
     """The fields of `Ensemble` that are cross-fitted, and whether the decision `decides`."""
     parts = [fold.blended(method) for fold in folds]
-    merged = _joined([part for part, _ in parts])
-    targets = np.concatenate([fold.targets for fold in folds])
+    merged = joined([part for part, _ in parts])
+    targets = joined([fold.targets for fold in folds])
     value = metric.fn(merged, targets)
     scores = {"valid_value": value, "log_loss": log_loss(merged, targets), "decides": False}
     if decision is None:
@@ -188,29 +195,22 @@ def _cross_fitted_scores(
         _Decide(decision, others, fold.others)(part)
         for fold, (part, others) in zip(folds, parts, strict=True)
     ]
-    with_decision = metric.fn(_joined(decided), targets)
+    with_decision = metric.fn(joined(decided), targets)
     if metric.utility(with_decision) > metric.utility(value) + TIE:
         scores |= {"valid_value": with_decision, "decides": True}
     return {**scores, "plain_value": value}
 
 
-def _joined(parts: Sequence[Dense]) -> Dense:
-    return Dense(
-        ids=tuple(name for part in parts for name in part.ids),
-        fields={head: np.concatenate([part.fields[head] for part in parts]) for head in parts[0].fields},
-    )
-
-
 class _Decide:
     """The decision fitted on all validation images; without one the likeliest class stays."""
 
-    def __init__(self, decision: Decision | None, merged: Dense, known: ValidationUtility) -> None:
+    def __init__(self, decision: Decision | None, merged: Any, known: ValidationUtility) -> None:
         self._decision = decision
         self.fitted: tuple[float, ...] = ()
         if decision:
             self.fitted = decision.fit(merged, known.targets, known.metric)
 
-    def __call__(self, predictions: Dense) -> Dense:
+    def __call__(self, predictions: Any) -> Any:
         return self._decision.apply(predictions, self.fitted) if self._decision else predictions
 
 
@@ -227,9 +227,12 @@ class _Holdout:
         self._draws = np.random.default_rng(0).integers(0, size, size=(RESAMPLES, size))
         self._single, self._single_resampled = self._evaluate(single(answers.members[0]), answers.targets)
 
-    def _evaluate(self, predictions: Dense, targets: np.ndarray) -> tuple[float, np.ndarray]:
+    def _evaluate(self, predictions: Any, targets: Any) -> tuple[float, np.ndarray]:
+        if self._metric.each is not None:
+            scores = self._metric.each(predictions, targets)
+            return float(scores.mean()), scores[self._draws].mean(1)
         fn = self._metric.fn
-        resampled = [fn(predictions.take(rows), targets[rows]) for rows in self._draws]
+        resampled = [fn(predictions.take(rows), take(targets, rows)) for rows in self._draws]
         return fn(predictions, targets), np.array(resampled)
 
     def scores(self, how: Blend, decide: _Decide) -> dict[str, Any]:
@@ -266,4 +269,6 @@ def _value(answers: Answers | None, how: Blend, metric: Metric, decide: _Decide)
 
 
 def _ties(parts: Mapping[str, Answers], how: Blend) -> dict[str, int]:
+    if not isinstance(parts["valid"].members[0], Dense):
+        return {}
     return {part: tied_votes(answers.members, how) for part, answers in parts.items()}

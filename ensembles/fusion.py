@@ -208,28 +208,6 @@ def _(first: Instances, members: Sequence[Instances], how: Blend) -> Instances:
     return Instances(ids=first.ids, images=tuple(merge(MaskPool.of(masks, weights)) for masks in images))
 
 
-def align_objects(members: Sequence[Objects], ids: Sequence[str]) -> list[Objects]:
-    """The members with their images in the order of `ids`.
-
-    Raises DataError when one answers other ids, or some of them twice.
-    """
-    return [_aligned(member, tuple(ids)) for member in members]
-
-
-def _aligned(member: Objects, ids: tuple[str, ...]) -> Objects:
-    if member.ids == ids:
-        return member
-    row = {name: i for i, name in enumerate(member.ids)}
-    odd = sorted(set(ids) ^ row.keys())
-    if odd or not len(row) == len(member.ids) == len(ids):
-        raise DataError(
-            f"Members answer different images: {len(member.ids)} and {len(ids)}"
-            + (f", for example {odd[0]!r} only once." if odd else ", some of them twice."),
-            fix="Ensemble trials of one search, on one state of the data.",
-        )
-    return member.take([row[name] for name in ids])
-
-
 def _sorted(rows: np.ndarray) -> np.ndarray:
     ordered: np.ndarray = rows[in_score_order(rows)]
     return ordered

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ensembles.merging import Blend, Rule, merge, rows_in, weighted_mean
+from ensembles.merging import Blend, Rule, merge, weighted_mean
 from trainables.errors import DataError
 from trainables.maps import Maps
 
@@ -20,15 +20,6 @@ def _(first: Maps, members: Sequence[Maps], how: Blend) -> Maps:
     _check(first, members)
     weights = tuple(how.weights[i] for i in how.used)
     return Maps(ids=first.ids, images=_Merged(tuple(members), weights, how.rule), form=first.form)
-
-
-def align_maps(members: Sequence[Maps], ids: Sequence[str]) -> list[Maps]:
-    """The members with their images in the order of `ids`; nothing is read.
-
-    Raises DataError when one answers other ids, or some of them twice.
-    """
-    order = tuple(ids)
-    return [m if m.ids == order else m.take(rows_in(m.ids, order)) for m in members]
 
 
 @dataclass(frozen=True)

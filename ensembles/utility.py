@@ -1,20 +1,30 @@
 """How good a blend is on data whose answers are known, as the methods see it."""
 
 from collections.abc import Sequence
+from functools import singledispatch
+from typing import Any
 
 import numpy as np
 
 from ensembles.blend import blend, softmax
 from ensembles.merging import Blend, weighted_mean
+from trainables.gathered import held
 from trainables.predictions import Dense
 from trainables.task import Metric
 
 
-def log_loss(predictions: Dense, targets: np.ndarray) -> float:
+@singledispatch
+def log_loss(_predictions: object, _targets: Any) -> float:
     """Mean over images and heads of -log p(target); `predictions` hold log-probabilities, as `blend` gives.
 
-    `targets` is int64 [N, heads], in the order of the predictions' fields.
+    `targets` is int64 [N, heads], in the order of the predictions' fields. Of predictions that are no logits
+    it is 0: their metric moves in small steps.
     """
+    return 0.0
+
+
+@log_loss.register
+def _(predictions: Dense, targets: np.ndarray) -> float:
     rows = np.arange(len(predictions))
     heads = enumerate(predictions.fields.values())
     return float(np.mean([-values[rows, targets[:, i]].mean(dtype=np.float64) for i, values in heads]))
@@ -28,14 +38,19 @@ class ValidationUtility:
     times half a step, so it never outweighs a right image. A score that is no number is -inf.
     """
 
-    def __init__(self, members: Sequence[Dense], targets: np.ndarray, metric: Metric) -> None:
-        self.members = members
-        self.targets = targets
+    def __init__(self, members: Sequence[Any], targets: Any, metric: Metric) -> None:
+        self.members = [held(member) for member in members]
+        self.targets = held(targets)
         self.metric = metric
-        self._probabilities = [{head: softmax(v) for head, v in member.fields.items()} for member in members]
+        self._probabilities = [
+            {head: softmax(v) for head, v in member.fields.items()}
+            for member in members
+            if isinstance(member, Dense)
+        ]
 
     def __call__(self, how: Blend) -> float:
-        merged = self._mean_probability(how) if how.rule == "prob" else blend(self.members, how)
+        quick = self._probabilities and how.rule == "prob"
+        merged = self._mean_probability(how) if quick else blend(self.members, how)
         value = self.metric.utility(self.metric.fn(merged, self.targets))
         step = 0.5 / len(self.targets)
         return value + step * float(np.exp(-log_loss(merged, self.targets))) if value == value else -np.inf

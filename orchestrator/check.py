@@ -75,7 +75,7 @@ def check(task_name: str, root: Path | None = None, *, out: Path = cli.DEFAULT_O
     except DataError as error:
         return _nothing_but(error, task, where)
     seconds = time.monotonic() - started
-    findings = (*problems, *inspection.judge(seen, found, task.kind.heads))
+    findings = (*problems, *inspection.judge(seen, found, task.targets))
     sizes = inspection.sizes(seen)
     forecast: dict[str, Any] = {"looking_seconds": round(seconds, 1)}
     if not any(finding.severity == "problem" for finding in findings):
@@ -85,7 +85,7 @@ def check(task_name: str, root: Path | None = None, *, out: Path = cli.DEFAULT_O
         task=task.name,
         data=str(where),
         images={name: len(splits.part(name)) for name in PARTS if splits.part(name)},
-        classes=counts([(one.part, one.sample.target) for one in seen], task.kind.heads),
+        classes=counts([(one.part, one.sample.target) for one in seen], task.targets),
         sizes=sizes,
         modes=inspection.modes(seen),
         findings=tuple(sorted(findings, key=lambda f: SEVERITIES.index(f.severity))),
@@ -117,7 +117,7 @@ def _refusals(splits: Splits, task: Task) -> tuple[Finding, ...]:
     """What the search itself would refuse of labels, parts and ids."""
     found = []
     try:
-        complete(splits, heads=task.kind.heads)
+        complete(splits, heads=task.targets)
     except DataError as error:
         found.append(_problem("labels", error))
     try:

@@ -115,7 +115,7 @@ class Conductor:
             self.end(trial_id, "FAIL", f"reported {self.metric.name} {value!r} in epoch {row.get('epoch')}")
             return True
         epoch = int(row["epoch"])
-        fields = {k: row[k] if math.isfinite(row[k]) else None for k in REPORT_FIELDS}
+        fields = {k: row[k] if row[k] is not None and math.isfinite(row[k]) else None for k in REPORT_FIELDS}
         best = self._best(trial_id, epoch, float(value))
         self.note("report", trial_id=trial_id, **fields, device=row["device"], best=best)
         if not self.record.trials[trial_id].of:

@@ -34,7 +34,7 @@ def given(task: Task, asked: Path | None, *, out: Path = cli.DEFAULT_OUT) -> tup
 def read(task: Task, asked: Path | None) -> tuple[Path, Task, Splits]:
     """What `given` returns, with valid and holdout cut where the data has none; raises what it raises."""
     root, found, splits = given(task, asked)
-    return root, found, complete(splits, heads=found.kind.heads)
+    return root, found, complete(splits, heads=found.targets)
 
 
 def _unpacked(root: Path, out: Path) -> Path:

@@ -1,14 +1,18 @@
-"""Pictures of trials and ensembles as PNG files: learning curves and confusion matrices."""
+"""Pictures of trials and ensembles as PNG files: learning curves, confusion matrices, contact sheets."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orchestrator.contact_sheet import contact_sheet
 from orchestrator.folders import SearchFolder
 from orchestrator.journal import SearchRecord, TrialRecord
+from trainables import gathered
 from trainables.predictions import Dense
+from trainables.task import load_task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,8 +42,7 @@ def trial_pictures(folder: SearchFolder, record: SearchRecord, trial: TrialRecor
     )
     predictions = folder.trial(trial.trial_id) / "valid.npz"
     if predictions.exists() and not trial.params.get("folds"):  # else they answer other images
-        part = _part(record, "valid")
-        _draw_heads(Dense.load(predictions), part, record, into, title=f"{name}, validation images")
+        _draw(gathered.load(predictions), "valid", record, into, title=f"{name}, validation images")
 
 
 def ensemble_pictures(
@@ -54,11 +57,10 @@ def ensemble_pictures(
     store = _store(record)
     names = [n for n in ("holdout", "valid") if _part(record, n).targets is not None and _part(record, n).ids]
     for name in names[:1]:
-        part = _part(record, name)
         members = [read_predictions(folder, i, store=store, part=name) for i in ensemble["trial_ids"]]
         merged = blend(members, Blend(ensemble["rule"], tuple(ensemble["weights"])))
         title = f"{ensemble['method']} of {len(members)} trials, {name} images"
-        _draw_heads(merged, part, record, into, title=title)
+        _draw(merged, name, record, into, title=title)
 
 
 def _part(record: SearchRecord, name: str) -> "Part":
@@ -69,6 +71,16 @@ def _store(record: SearchRecord) -> "Store":
     from trainables.store import open_store
 
     return open_store(Path(record.asked["store"]))
+
+
+def _draw(predictions: Any, name: str, record: SearchRecord, into: Path, *, title: str) -> None:
+    """Confusion matrices of classes; of a dense kind `predictions.png`, its pictures beside the truth."""
+    part = _part(record, name)
+    if isinstance(predictions, Dense):
+        _draw_heads(predictions, part, record, into, title=title)
+    elif part.targets is not None and part.ids:
+        metric = load_task(str(record.asked["source"])).metric
+        contact_sheet(predictions, part, metric, into / "predictions.png", title=title)
 
 
 def _draw_heads(predictions: Dense, part: "Part", record: SearchRecord, into: Path, *, title: str) -> None:
@@ -93,7 +105,7 @@ def draw_curves(
 
     `reports` are rows of `trainables.train.EpochReport`; none makes empty axes that say so.
     """
-    figure = _figure(9.0, 3.8, title)
+    figure = empty_figure(9.0, 3.8, title)
     for axes, what, name in zip(figure.subplots(1, 2), ("loss", "metric"), ("loss", metric), strict=True):
         _curve(axes, reports, what, best_epoch)
         axes.set_ylabel(name, color=INK)
@@ -118,7 +130,7 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str], path: Path, *, ti
     side = 7.2 if many else max(3.8, 0.36 * len(counts) + 1.6)
     right, total = int(np.trace(counts)), int(counts.sum())
     share = f"{right / total:.1%} right ({right:,} of {total:,})" if total else "no images"
-    figure = _figure(side + (4.3 if many else 1.2), side, f"{title}\n{share}")
+    figure = empty_figure(side + (4.3 if many else 1.2), side, f"{title}\n{share}")
     if many:
         axes, beside = figure.subplots(1, 2, width_ratios=(side, 3.0))
         _list_confusions(beside, counts, names)
@@ -140,7 +152,7 @@ def draw_scores(
     title: str,
 ) -> None:
     """Public score over validation score of submissions `(number, valid, public)`, the `picked` filled."""
-    figure = _figure(6.4, 5.6, title)
+    figure = empty_figure(6.4, 5.6, title)
     axes = figure.subplots()
     for chosen, name in ((True, "final picks"), (False, "others")):
         some = [(valid, public) for number, valid, public in points if (number in picked) == chosen]
@@ -163,7 +175,7 @@ def draw_scores(
     figure.savefig(path, dpi=DPI)
 
 
-def _figure(width: float, height: float, title: str) -> "Figure":
+def empty_figure(width: float, height: float, title: str) -> "Figure":
     """An empty light figure of its own canvas: no pyplot, so any thread may draw."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -185,6 +197,8 @@ def _curve(axes: "Axes", reports: Sequence[Mapping[str, float]], what: str, best
     for best in [row for row in reports if row["epoch"] == best_epoch][-1:]:
         epoch, value = best["epoch"], _number(best[f"valid_{what}"])
         axes.axvline(epoch, color=INK, lw=0.8, ls=(0, (4, 3)))
+        if math.isnan(value):  # this kind does not measure it
+            continue
         axes.plot(epoch, value, "o", color=VALID, ms=8, mfc="white", mew=2)
         axes.set_title(f"validation {value:.4g} at the best epoch, {epoch}", fontsize=9, color=INK)
     axes.set_xlabel("epoch", color=INK)

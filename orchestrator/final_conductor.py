@@ -98,15 +98,16 @@ class FinalConductor(Conductor):
         assert self._planned
         member, fold = divmod(self._started, self.finals.parts)
         trial, turn = self._next(member)
+        asked = self.finals.of_turn(turn)
         epochs = finals.epochs_for(
-            self.finals,
+            asked,
             finals.pace_of(trial, self.record),
             seconds=self.until - self.clock(),
             left=self._planned - self._started,
             slots=self.slots,
         )
         self._epochs = epochs if fold == 0 else min(epochs, self._epochs)
-        config = finals.configuration(self.finals, trial, epochs=self._epochs, turn=turn, fold=fold)
+        config = finals.configuration(asked, trial, epochs=self._epochs, turn=turn, fold=fold)
         number = 1 + max(other.number for other in self.record.trials.values())
         trial_id = f"{number:04d}"
         self._started += 1
@@ -116,7 +117,22 @@ class FinalConductor(Conductor):
 
     def _next(self, member: int) -> tuple[TrialRecord, int]:
         """The trial that a member is of, and how often it was trained again: first each of them once."""
-        if member == len(self._chosen) < self.finals.configurations:
+        if member == len(self._chosen) < self._configurations:
             self._chosen = finals.finalists(self.record, member + 1, self._chosen)
         turn, place = divmod(member, len(self._chosen))
-        return self._chosen[place], turn
+        trial = self._chosen[place]
+        return (self._first_of(trial) if self.finals.pooled and turn else trial), turn
+
+    @property
+    def _configurations(self) -> int:
+        """How many are trained again: where later seeds build on the first, every one has more than one."""
+        assert self._planned
+        return min(
+            self.finals.configurations,
+            math.ceil(self._planned / self.finals.seeds) if self.finals.pooled else self._planned,
+        )
+
+    def _first_of(self, trial: TrialRecord) -> TrialRecord:
+        """The first final of a trial, if it came to its end; else the trial itself."""
+        ended = (t for t in self.record.trials.values() if t.of == trial.trial_id and t.state == "COMPLETE")
+        return next(ended, trial)

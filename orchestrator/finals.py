@@ -21,9 +21,9 @@ CONFIGURATIONS = 3
 """How many configurations are trained again, at most, where there are not more slots than that."""
 SEEDS = 2
 """Of each configuration, where nobody says how many."""
-STRETCH, LONGEST = 2.0, 4.0
-"""A final runs at least so many times, and at most so many times, the epochs of the trial it is of, where
-the time allows it: what the time holds beyond the first is spent on more finals, not on longer ones."""
+LONGEST = 4.0
+"""A final runs at most so many times the epochs of the trial that it is of. As many are trained as fit at the
+trial's own length; what the time holds beyond that makes them longer."""
 ALIKE = 0.1
 """Gower distance below which two configurations are one."""
 MARGIN = 0.92
@@ -32,7 +32,9 @@ SEED_STEP = 1000
 FEWEST_SECONDS = 1.0
 
 
-FinalOn = Literal["train", "train+valid"]
+FinalOn = Literal["auto", "train", "train+valid"]
+"""On what finals are trained. `auto`: the first seed of a configuration on train, which validates it and says
+how long it is good for; its other seeds so long on train and valid."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,7 @@ class Wanted:
     seeds: int | None = None
     epochs: int | None = None
     folds: int = 0
-    on: FinalOn = "train"
+    on: FinalOn = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,10 @@ class Finals:
     """Each is trained as so many folds of train and valid, or, where it is 1, on all of both; see
     `trainables.folding`."""
     growth: float = 1.0
-    """Training images of a final, relative to a trial of the search."""
+    """Training images of a final, relative to a trial of the search; of those on train and valid where only
+    some are."""
+    pooled: bool = False
+    """Whether all seeds but the first are trained on train and valid, as long as the first was good for."""
 
     @property
     def parts(self) -> int:
@@ -75,15 +80,20 @@ class Finals:
         """A final without validation must not run longer than it was found to be good for."""
         return 1.0 if self.folds == WHOLE else LONGEST
 
-    @property
-    def stretch(self) -> float:
-        return min(STRETCH, self.longest)
+    def of_turn(self, turn: int) -> "Finals":
+        """What holds for the trainings under a seed, counted from 0."""
+        if not self.pooled:
+            return self
+        if turn == 0:  # the others take longer: what is between lets all of them run about as many epochs
+            return replace(self, pooled=False, growth=(1 + self.growth) / 2)
+        return replace(self, pooled=False, folds=WHOLE)
 
     @property
     def text(self) -> str:
         """What is done, for the plan."""
         how = {0: "", WHOLE: ", on train and valid"}.get(self.folds, f", each as {self.folds} folds")
         length = f"{self.epochs} epochs" if self.epochs else f"up to {self.longest:g} times as long"
+        how = "; the second seed on train and valid" if self.pooled else how
         return (
             f"up to {self.configurations} of the best configurations again, "
             f"{self.seeds} seed{'s' * (self.seeds > 1)} each, {length}{how}"
@@ -103,14 +113,16 @@ def finals_for(wanted: Wanted, *, slots: int, timed: bool, images: Mapping[str, 
         seeds = (1 if wanted.folds else SEEDS) if timed or wanted.epochs or folds else 0
     if not seeds:
         return None
+    pooled = wanted.on == "auto" and not folds and seeds > 1
     share = (folds - 1) / folds if folds > 1 else 1.0
-    pooled = share * (images["train"] + images["valid"])
+    shown = share * (images["train"] + images["valid"])
     return Finals(
         seeds=seeds,
         configurations=max(CONFIGURATIONS, math.ceil(slots / (seeds * max(folds, 1)))),
         epochs=wanted.epochs,
         folds=folds,
-        growth=pooled / images["train"] if folds else 1.0,
+        growth=shown / images["train"] if folds or pooled else 1.0,
+        pooled=pooled,
     )
 
 
@@ -122,7 +134,7 @@ def _check(wanted: Wanted, images: Mapping[str, int]) -> None:
         )
     if wanted.folds == 1 or wanted.folds > min(100, images["train"] + images["valid"]):
         raise UsageError(f"--folds {wanted.folds} is not possible.", fix="Ask for 2 to 100, 5 for example.")
-    if wanted.seeds == 0 and (wanted.folds or wanted.epochs or wanted.on != "train"):
+    if wanted.seeds == 0 and (wanted.folds or wanted.epochs or wanted.on != "auto"):
         raise UsageError("--final 0 wants no finals, and how to train them is given.", fix="Leave one out.")
 
 
@@ -187,7 +199,7 @@ def how_many(finals: Finals, pace: Pace, *, seconds: float, slots: int) -> int:
     shortest = pace.takes(min(pace.epochs, finals.epochs or pace.epochs), finals.growth)
     if usable < math.ceil(parts / slots) * shortest:
         return 0
-    each = pace.takes(finals.epochs or finals.stretch * pace.epochs, finals.growth)
+    each = pace.takes(finals.epochs or pace.epochs, finals.growth)
     whole = slots * int(usable / each) if parts == 1 else parts * int(usable * slots / (parts * each))
     return min(finals.most, max(whole, slots if parts == 1 else parts))
 
@@ -195,7 +207,7 @@ def how_many(finals: Finals, pace: Pace, *, seconds: float, slots: int) -> int:
 def epochs_for(finals: Finals, pace: Pace, *, seconds: float, left: int, slots: int) -> int:
     """Epochs of the next final where `left` of them, this one included, share `seconds` on the slots."""
     if math.isinf(seconds):
-        return finals.epochs or round(finals.stretch * pace.epochs)
+        return finals.epochs or pace.epochs
     longest = finals.epochs or round(finals.longest * pace.epochs)
     rounds = math.ceil(left / slots)
     return max(1, min(longest, pace.fits(MARGIN * seconds / rounds, finals.growth)))
@@ -245,11 +257,12 @@ def distance(params: Mapping[str, Any], other: Mapping[str, Any], spans: Mapping
 def configuration(finals: Finals, trial: TrialRecord, *, epochs: int, turn: int, fold: int) -> TrialConfig:
     """The trial's configuration for so many epochs under the seed of this turn, counted from 0.
 
-    Its patience goes: the length is what the time was measured for, and the best epoch is kept anyway. Where
-    there is nothing to validate on, it runs the share of its epochs after which the trial was best.
+    `trial` is that of the search, or the final that found how long to train. Its patience goes: the length is
+    what the time was measured for, and the best epoch is kept anyway. Where there is nothing to validate on,
+    it runs the share of its epochs after which the trial was best.
     """
     config = trial_config(trial.params)
-    seed = config.seed + SEED_STEP * (turn + 1)
+    seed = config.seed % SEED_STEP + SEED_STEP * (turn + 1)
     changed = replace(config, epochs=epochs, patience=0, seed=seed, folds=finals.folds, fold=fold)
     if finals.folds != WHOLE:
         return changed

@@ -1,6 +1,7 @@
 """The trials of a search in order of their scores: as a file, on the screen, and as an ensemble's members."""
 
 import csv
+import dataclasses
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ from ensembles.merging import Blend
 from orchestrator.folders import SearchFolder
 from orchestrator.journal import SearchRecord, TrialRecord
 from orchestrator.snapshot import clock, epochs_of, key_parameters, score, short
-from trainables import atomic
+from trainables import atomic, gathered
 from trainables.config import WHOLE
 from trainables.errors import DataError, NoTrialSucceeded
 from trainables.folding import pool_ids, pool_targets
-from trainables.predictions import Dense
+from trainables.predictions import Dense, Predictions
 from trainables.store import Store
 from trainables.task import Metric
 
@@ -149,10 +150,10 @@ class Bank:
     """The best members' predictions, aligned with the images that all of them answer; best first."""
 
     members: tuple[Member, ...]
-    parts: Mapping[str, tuple[Dense, ...]]
+    parts: Mapping[str, tuple[Any, ...]]
     """`valid`, and `holdout` and `test` where the store has any: a prediction a member."""
-    targets: Mapping[str, np.ndarray | None]
-    """int64 [N, heads] of each part; None where the organisers keep the answers."""
+    targets: Mapping[str, Any]
+    """The truth of each part; None where the organisers keep the answers."""
     notes: tuple[str, ...]
     """Sentences for the user: who was left out and why."""
 
@@ -189,7 +190,7 @@ def read_bank(
     """
     found, notes = members_of(record)
     kept: list[Member] = []
-    read: list[dict[str, Dense]] = []
+    read: list[dict[str, Any]] = []
     for member in found:
         if len(kept) == k:
             break
@@ -214,7 +215,7 @@ def read_bank(
 
 
 def _bank(
-    members: Sequence[Member], read: Sequence[Mapping[str, Dense]], *, store: Store, notes: Sequence[str]
+    members: Sequence[Member], read: Sequence[Mapping[str, Any]], *, store: Store, notes: Sequence[str]
 ) -> Bank:
     pooled = all(POOL in answers for answers in read)
     names = {"valid": POOL if pooled else "valid"} | {n: n for n in ("holdout", "test") if n in read[0]}
@@ -240,7 +241,7 @@ def _left_out(member: Member) -> str:
     return f"Trial {member.name} is left out"
 
 
-def _read(folder: SearchFolder, member: Member, *, store: Store) -> dict[str, Dense]:
+def _read(folder: SearchFolder, member: Member, *, store: Store) -> dict[str, Any]:
     """The member's predictions of each part that there is; of folds also those of the pool."""
     read = {}
     if member.folds > WHOLE:
@@ -254,7 +255,7 @@ def _read(folder: SearchFolder, member: Member, *, store: Store) -> dict[str, De
 
 
 def _checked(
-    folder: SearchFolder, member: Member, answers: Mapping[str, Dense], *, store: Store, metric: Metric
+    folder: SearchFolder, member: Member, answers: Mapping[str, Any], *, store: Store, metric: Metric
 ) -> str:
     """How a final that was validated on nothing does on the holdout. Raises DataError where that is worse.
 
@@ -277,7 +278,7 @@ def trials_named(name: str) -> list[str]:
     return [f"{number:04d}" for number in range(int(first), int(last) + 1)] if last else [first]
 
 
-def read_predictions(folder: SearchFolder, name: str, *, store: Store, part: str) -> Dense:
+def read_predictions(folder: SearchFolder, name: str, *, store: Store, part: str) -> Any:
     """A member's predictions of one part, in the order of the store; the mean of the folds' probabilities.
 
     Of `valid` each image as the fold without it says. Raises DataError when they cannot be read, are of
@@ -290,31 +291,28 @@ def read_predictions(folder: SearchFolder, name: str, *, store: Store, part: str
         count = len(store.parts["valid"].ids)
         rows = range(len(store.parts["train"].ids), len(store.parts["train"].ids) + count)
         answered = _out_of_fold(folder, trials, store=store).take(rows)
-        return Dense(ids=store.parts["valid"].ids, fields=answered.fields)
+        return dataclasses.replace(answered, ids=store.parts["valid"].ids)
     folds = [_aligned(folder, trial, part, store.parts[part].ids) for trial in trials]
-    merged: Dense = blend(folds, Blend("prob", (1.0,) * len(folds)))
-    return merged
+    return blend(folds, Blend("prob", (1.0,) * len(folds)))
 
 
-def _aligned(folder: SearchFolder, trial_id: str, part: str, ids: Sequence[str]) -> Dense:
+def _aligned(folder: SearchFolder, trial_id: str, part: str, ids: Sequence[str]) -> Predictions:
     path = folder.trial(trial_id) / f"{part}.npz"
-    return _finite(align([Dense.load(path)], ids)[0], path)
+    return _finite(align([gathered.load(path)], ids)[0], path)
 
 
-def _out_of_fold(folder: SearchFolder, trials: Sequence[str], *, store: Store) -> Dense:
+def _out_of_fold(folder: SearchFolder, trials: Sequence[str], *, store: Store) -> Any:
     """Every image of the pool as the fold that was not trained on it says, as logarithms of probabilities."""
     paths = [folder.trial(trial) / "valid.npz" for trial in trials]
-    folds = [_finite(Dense.load(path), path) for path in paths]
-    together = Dense(
-        ids=tuple(id for fold in folds for id in fold.ids),
-        fields={head: np.concatenate([fold.fields[head] for fold in folds]) for head in folds[0].fields},
-    )
-    normalised: Dense = blend(align([together], pool_ids(store)), Blend("prob", (1.0,)))
-    return normalised
+    together = gathered.joined([_finite(gathered.load(path), path) for path in paths])
+    return blend(align([together], pool_ids(store)), Blend("prob", (1.0,)))
 
 
-def _finite(predictions: Dense, path: Path) -> Dense:
-    if not all(np.isfinite(values).all() for values in predictions.fields.values()):
+def _finite(predictions: Predictions, path: Path) -> Predictions:
+    """Predictions that are numbers; the other types than logits are checked where they are made."""
+    if isinstance(predictions, Dense) and not all(
+        np.isfinite(values).all() for values in predictions.fields.values()
+    ):
         raise DataError(f"{path}: some predictions are no numbers.", fix="Run the trial again.")
     return predictions
 

@@ -207,7 +207,7 @@ def _estimate(
     epoch = pixels / (PIXELS_PER_CORE_SECOND * budget.cpus_per_trial)
     seconds = budget.trials * (1 + epoch * expected_epochs(budget.rungs))
     if finals is not None:
-        longer = finals.growth * (finals.epochs or finals.stretch * budget.rungs.max_epochs)
+        longer = finals.growth * (finals.epochs or budget.rungs.max_epochs)
         seconds += finals.most * (1 + epoch * longer)
     return seconds / budget.slots
 

@@ -78,7 +78,7 @@ def prepare(task_name: str, asked: Asked, *, resources: Mapping[str, float]) -> 
     task = task.under(space_name)
     space = load_named("search_spaces", space_name, "space", "search space")
     root, task, uncut = data.given(task, asked.data, out=asked.out)
-    splits = complete(uncut, heads=task.kind.heads)
+    splits = complete(uncut, heads=task.targets)
     organisers_order(splits.sample_submission, [sample.id for sample in splits.test])
     gpus = plan.gpus_each(asked.gpus_per_trial, resources)
     images = {name: len(splits.part(name)) for name in PARTS}

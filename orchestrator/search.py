@@ -249,8 +249,9 @@ def main(
         int | None, typer.Option(min=1, help="Epochs of these; as many as fit by default.")
     ] = None,
     final_on: Annotated[
-        FinalOn, typer.Option(help="train, or train+valid: these are then validated on nothing.")
-    ] = "train",
+        FinalOn,
+        typer.Option(help="train; train+valid, validated on nothing; or auto: the first seed, the others."),
+    ] = "auto",
     folds: Annotated[
         int | None, typer.Option(min=2, help="Train these as cross-validation over train and valid.")
     ] = None,

@@ -17,7 +17,7 @@ SHOWN_CLASSES = 12
 
 def about_data(prepared: "Prepared") -> tuple[str, ...]:
     """Sentences on what was found: parts, sizes, the classes of every head and how often each occurs."""
-    splits, heads = prepared.splits, prepared.task.kind.heads
+    splits, heads = prepared.splits, prepared.task.targets
     parts = {name: len(splits.part(name)) for name in ("train", "valid", "holdout", "test")}
     counts = ", ".join(f"{name} {count:,}" for name, count in parts.items())
     sentences = [f"Images: {counts}; half of the training images are {prepared.pixels} px or more a side."]

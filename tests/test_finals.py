@@ -47,10 +47,11 @@ def wanted(timed: bool = True, slots: int = 2, **wishes: Any) -> Finals | None:
 
 
 def test_a_search_bound_by_time_has_finals_and_one_bound_by_trials_only_when_asked() -> None:
-    assert wanted() == Finals(seeds=finals.SEEDS)
+    assert wanted() == Finals(seeds=finals.SEEDS, growth=1.25, pooled=True)
+    assert wanted(on="train") == Finals(seeds=finals.SEEDS)
     assert wanted(timed=False) is None
     assert wanted(seeds=0) is None
-    assert wanted(timed=False, seeds=3) == Finals(seeds=3)
+    assert wanted(timed=False, seeds=3, on="train") == Finals(seeds=3)
     by_folds = wanted(timed=False, folds=5)
     assert by_folds is not None
     assert (by_folds.seeds, by_folds.parts) == (1, 5)
@@ -109,7 +110,7 @@ def test_the_pace_leaves_out_the_warm_up_and_what_the_first_trial_of_a_slot_wait
 def test_time_goes_to_more_finals_once_they_are_longer_than_the_search_made_them() -> None:
     plan = Finals(seeds=2)
     counts = [finals.how_many(plan, PACE, seconds=seconds, slots=2) for seconds in (20, 40, 110, 160, 900)]
-    assert counts == [0, 2, 4, 6, 6]
+    assert counts == [0, 2, 6, 6, 6]
     assert finals.how_many(plan, PACE, seconds=math.inf, slots=2) == plan.most
 
 

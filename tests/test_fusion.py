@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensembles.blend import blend
+from ensembles.blend import align, blend
 from ensembles.fusion import (
     FUSED,
     MASK_RULES,
     RULES,
     MaskPool,
-    align_objects,
     consensus,
     pooled,
     soft_nms,
@@ -252,10 +251,10 @@ def test_members_that_answer_one_image_in_two_sizes_are_refused() -> None:
 
 def test_members_are_put_into_one_order() -> None:
     first = boxes_of([(*BOX, 0.5, 0)], [])
-    (aligned,) = align_objects([first.take([1, 0])], first.ids)
+    (aligned,) = align([first.take([1, 0])], first.ids)
     assert aligned.ids == first.ids
     assert [len(rows) for rows in aligned.images] == [1, 0]
     with pytest.raises(DataError, match="2 and 1, for example 'image1' only once"):
-        align_objects([first], ["image0"])
+        align([first], ["image0"])
     with pytest.raises(DataError, match="some of them twice"):
-        align_objects([first.take([0, 0, 1])], first.ids)
+        align([first.take([0, 0, 1])], first.ids)

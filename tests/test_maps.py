@@ -9,8 +9,7 @@ from statistics import mean
 import numpy as np
 import pytest
 
-from ensembles.blend import blend
-from ensembles.maps import align_maps
+from ensembles.blend import align, blend
 from ensembles.merging import Blend, Rule
 from trainables import maps
 from trainables.errors import DataError
@@ -214,7 +213,7 @@ def test_members_without_weight_are_not_read(file: Path, tmp_path: Path) -> None
 
 def test_members_are_put_in_order() -> None:
     mixed = chances().take([3, 1, 0, 2])
-    one, other = align_maps([chances(), mixed], chances().ids)
+    one, other = align([chances(), mixed], chances().ids)
     assert other.ids == one.ids
     assert all((a == b).all() for a, b in zip(one, other, strict=True))
 
@@ -225,7 +224,7 @@ def test_members_are_put_in_order() -> None:
 )
 def test_members_of_other_images_are_refused(rows: list[int], fault: str) -> None:
     with pytest.raises(DataError, match=fault):
-        align_maps([chances().take(rows)], chances().ids)
+        align([chances().take(rows)], chances().ids)
 
 
 def test_maps_of_other_sizes_or_forms_are_not_merged() -> None:

@@ -27,7 +27,7 @@ def test_models_outside_the_bounds_are_counted_and_refused_where_all_are(tmp_pat
     heads = load_task("digits").kind.heads
     where = {"task": str(tmp_path / "bounded.py"), "space": "digits", "heads": heads}
     assert check_models([SMALL, SMALL], task="digits", space="digits", heads=heads) == ()
-    [note] = check_models([SMALL, LARGE, LARGE], **where)  # type: ignore[arg-type]
+    [note] = check_models([SMALL, LARGE, LARGE], **where)
     assert note.startswith("2 of 3 sampled models are outside the bounds")
     with pytest.raises(RuleViolation, match=r"more than the 1 million allowed: be frugal\."):
-        check_models([LARGE], **where)  # type: ignore[arg-type]
+        check_models([LARGE], **where)

@@ -182,14 +182,14 @@ def test_of_equal_epochs_the_lower_validation_loss_wins(tmp_path: Path) -> None:
     same = Metric(name="same", direction="maximize", fn=lambda *_: 0.5)
     config = trial_config({**QUICK, "epochs": 5, "lr": 0.1, "schedule": "constant"})
     result = train(task(same), store(), config, listener, folder=tmp_path)
-    assert result.best_epoch == min(listener.reports, key=lambda r: r.valid_loss).epoch
+    assert result.best_epoch == min(listener.reports, key=lambda r: r.valid_loss or 0.0).epoch
 
 
 def test_the_kept_predictions_are_the_best_epochs(tmp_path: Path) -> None:
     listener = Listener()
     config = trial_config({**QUICK, "epochs": 6, "lr": 0.1, "schedule": "constant", "seed": 1})
     result = train(task(), store(), config, listener, folder=tmp_path)
-    best = max(listener.reports, key=lambda r: (r.valid_metric, -r.valid_loss))
+    best = max(listener.reports, key=lambda r: (r.valid_metric, -(r.valid_loss or 0.0)))
     valid = store().parts["valid"]
     assert valid.targets is not None
     kept = Dense.load(tmp_path / "valid.npz")

@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from trainables import bicubic
 from trainables.errors import DataError
 
 DECODE_VERSION = 1
@@ -39,6 +40,11 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation -> what turns the picture upright."""
+TURNED = {UPRIGHT[k] for k in (5, 6, 7, 8)}
+"""Those that make the width the height."""
+
+Size = tuple[int, int]
+"""Height and width in px."""
 
 
 class DecodeError(DataError):
@@ -90,9 +96,13 @@ def decode(path: Path, side: int) -> np.ndarray:
     16-bit and float values are scaled, transparency is laid on white, nothing is cropped away.
     Raises DecodeError with the reason when any part of the file is missing or damaged.
     """
+    return _stretched(path, (side, side))
+
+
+def _stretched(path: Path, size: Size) -> np.ndarray:
     data = _read(path)
     try:
-        return _decode(data, side)
+        return _decode(data, size)
     except DecodeError:
         raise
     except MemoryError:
@@ -101,14 +111,36 @@ def decode(path: Path, side: int) -> np.ndarray:
         raise DecodeError(f"cannot be decoded: {error or type(error).__name__}") from error
 
 
-def write_row(path: Path, side: int, out: Path, row: int) -> None:
+def decode_whole(path: Path, shrink: int = 1) -> np.ndarray:
+    """The whole picture, upright, at its own size: uint8 RGB [height, width, 3]; else as `decode`.
+
+    With `shrink` it is cropped to a multiple of that and made so many times smaller, by `bicubic.shrink`.
+    """
+    header = probe(path)
+    picture = _stretched(path, (header.height, header.width))
+    return picture if shrink == 1 else bicubic.shrink(bicubic.cropped(picture, shrink), shrink)
+
+
+def write_square(path: Path, side: int, out: Path, row: int) -> None:
     """Decode `path` into row `row` of the raw file `out`. Raises DecodeError, or OSError on a full disk."""
     pixels = decode(path, side).tobytes()
+    _write_at(out, row * len(pixels), pixels)
+
+
+def write_whole(path: Path, shape: Size, shrink: int, out: Path, offset: int) -> None:
+    """`decode_whole` of `path` into the raw file `out`. Raises as `write_square`."""
+    picture = decode_whole(path, shrink)
+    if picture.shape[:2] != shape:
+        raise DecodeError(f"has {picture.shape[1]}x{picture.shape[0]} px where its header says otherwise")
+    _write_at(out, offset, picture.tobytes())
+
+
+def _write_at(out: Path, offset: int, pixels: bytes) -> None:
     descriptor = os.open(out, os.O_WRONLY)
     try:
-        written = os.pwrite(descriptor, pixels, row * len(pixels))
+        written = os.pwrite(descriptor, pixels, offset)
         if written < len(pixels):  # the rest raises what stopped it: a full disk, a quota
-            os.pwrite(descriptor, pixels[written:], row * len(pixels) + written)
+            os.pwrite(descriptor, pixels[written:], offset + written)
     finally:
         os.close(descriptor)
 
@@ -140,17 +172,19 @@ def _open(data: bytes) -> Image.Image:
     return image
 
 
-def _decode(data: bytes, side: int) -> np.ndarray:
+def _decode(data: bytes, size: Size) -> np.ndarray:
     image = _open(data)
     if image.format == "PNG":
         _check_png(data)
-    image.draft(None, (round(side * GAP), round(side * GAP)))
+    # Pillow turns a TIFF itself when it is loaded
+    turn = None if image.format == "TIFF" else UPRIGHT.get(_orientation(image))
+    height, width = size[::-1] if turn in TURNED else size
+    image.draft(None, (round(width * GAP), round(height * GAP)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image.load()
-        small = _plain(image).resize((side, side), Image.Resampling.BICUBIC, reducing_gap=GAP)
-        # the square is turned instead of the picture: the same pixels for a fraction of the memory
-        turn = UPRIGHT.get(_orientation(image))
+        small = _plain(image).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=GAP)
+        # what is small is turned instead of the picture: the same pixels for a fraction of the memory
         return np.asarray(_opaque(small if turn is None else small.transpose(turn)))
 
 

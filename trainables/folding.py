@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from trainables import atomic
+from trainables import atomic, gathered
 from trainables.config import WHOLE, TrialConfig
 from trainables.errors import DataError, UsageError
 from trainables.splits import folds
@@ -51,16 +52,21 @@ def pool(store: Store) -> Part:
         name="train",
         ids=pool_ids(store),
         targets=pool_targets(store),
-        images=_joined(train.images, valid.images),
+        images=train.images + valid.images
+        if isinstance(train.images, tuple)
+        else _joined(train.images, valid.images),
     )
 
 
-def pool_targets(store: Store) -> np.ndarray:
-    """int64 [n, heads] of the pool. Raises DataError where train or valid has no labels."""
+def pool_targets(store: Store) -> Any:
+    """Targets int64 [n, heads], or the truth, of the pool.
+
+    Raises DataError where train or valid has no labels.
+    """
     targets = [known for name in POOLED if (known := store.parts[name].targets) is not None]
     if len(targets) < len(POOLED):
         raise DataError("Without labels in train and valid there is no pool of the two.")
-    return np.concatenate(targets)
+    return gathered.joined(targets)
 
 
 def pool_ids(store: Store) -> tuple[str, ...]:

@@ -1,11 +1,24 @@
 """What a batch is trained on: each image's loss by its kind, mixed, weighted and averaged."""
 
+from collections.abc import Callable
+from typing import Any, Protocol
+
 import torch
 from torch import Tensor
 
 from trainables.config import TrialConfig
 from trainables.mixing import Targets
-from trainables.task import Kind
+from trainables.task import DenseKind, Kind
+
+Forward = Callable[..., Any]
+"""The network under the trial's autocast."""
+
+
+class Goal(Protocol):
+    """What a step learns towards."""
+
+    def reached(self, forward: Forward, x: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        """The loss, a scalar, of a batch x [B, 3, H, W]; and what is kept of each image, [B, ...]."""
 
 
 class Objective:
@@ -21,6 +34,11 @@ class Objective:
         """float [classes] a head, on the device of the targets."""
         self.shares = torch.tensor([head.weight for head in kind.heads], device=counted.device)
         self.shares /= self.shares.sum()
+
+    def reached(self, forward: Forward, x: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        """The loss, and the outputs [B, num_outputs]."""
+        outputs = forward(x)
+        return self(outputs, targets), outputs
 
     def __call__(self, outputs: Tensor, targets: Targets) -> Tensor:
         """A scalar: mean loss of outputs [B, num_outputs] against the batch's targets."""
@@ -38,6 +56,18 @@ class Objective:
             return losses
         weights = torch.stack([w[t] for w, t in zip(self.weights, targets.unbind(1), strict=True)], 1)
         return losses * (weights @ self.shares)
+
+
+class DenseObjective:
+    """The training loss of a batch of views of a dense kind: the mean of what the kind says."""
+
+    def __init__(self, kind: DenseKind, config: TrialConfig) -> None:
+        self.kind, self.config = kind, config
+
+    def reached(self, forward: Forward, x: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        """The loss, and each view's."""
+        losses = self.kind.losses(forward, x, targets.first, self.config).float()
+        return losses.mean(), losses
 
 
 def _class_weights(counted: Tensor, power: float) -> list[Tensor]:

@@ -177,18 +177,27 @@ def _cut_holdout(splits: Splits, seed: int) -> Splits:
 def _check_labels(splits: Splits, heads: Sequence[Head]) -> None:
     for name in LABELLED:
         for sample in splits.part(name):
-            if sample.target is None or len(sample.target) != len(heads):
+            if not heads:
+                _check_truth(sample, name)
+            elif sample.target is None or len(sample.target) != len(heads):
                 raise DataError(
                     f"{sample.path}: {len(sample.target or ())} of {len(heads)} labels ({name}).",
                     fix="Label it, or take the file out.",
                 )
-            for head, label in zip(heads, sample.target, strict=True):
+            for head, label in zip(heads, sample.target or (), strict=bool(heads)):
                 if not 0 <= label < head.num_classes:
                     last = head.num_classes - 1
                     raise DataError(
                         f"{sample.path}: label {label} is outside 0..{last} of {head.name!r}.",
                         fix="Correct its label, or take the file out.",
                     )
+
+
+def _check_truth(sample: Sample, part: str) -> None:
+    if sample.truth is None:
+        raise DataError(
+            f"{sample.path}: nothing says what is in it ({part}).", fix="Mark it, or take the file out."
+        )
 
 
 def _check_classes(train: Sequence[Sample], heads: Sequence[Head]) -> None:

@@ -4,6 +4,8 @@ import copy
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from trainables.config import TrialConfig
 from trainables.convolutions import quicken
 from trainables.execution import PLAIN, Execution, compiled
 from trainables.mixing import Targets
-from trainables.objective import Objective
+from trainables.objective import Goal
 from trainables.optimize import create_optimizer
 
 SHARE = 0.01
@@ -35,9 +37,7 @@ class Step:
     parts, of at least two images, and not the whole.
     """
 
-    def __init__(
-        self, model: nn.Module, objective: Objective, config: TrialConfig, execution: Execution
-    ) -> None:
+    def __init__(self, model: nn.Module, objective: Goal, config: TrialConfig, execution: Execution) -> None:
         self.objective, self.config, self.execution = objective, config, execution
         self.layout = torch.channels_last if execution.channels_last else torch.contiguous_format
         self.model = model.to(memory_format=self.layout)
@@ -51,7 +51,7 @@ class Step:
         self._trained = self.model if mode == "no" else torch.compile(self.model, mode=mode)
 
     def __call__(self, x: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
-        """One update; the loss and the outputs [B, num_outputs], detached and float32.
+        """One update; the loss and what the objective keeps of each image, detached and float32.
 
         Raises torch.OutOfMemoryError when not even the smallest part fits.
         """
@@ -73,15 +73,16 @@ class Step:
 
     def evaluate(self, x: Tensor, model: nn.Module | None = None) -> Tensor:
         """Outputs float32 [B, num_outputs], by the network or another one in its place, uncompiled."""
-        return self._forward(self.model if model is None else model, x)
+        outputs: Tensor = self.forward(self.model if model is None else model, x)
+        return outputs
 
     def _gradients(self, x: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         parts = self._parts(x)
         self.optimizer.zero_grad()
         losses, answers = [], []
         for some, theirs in zip(x.tensor_split(parts), targets.split(parts), strict=True):
-            answer = self._forward(self._trained, some)
-            loss = self.objective(answer, theirs) * (len(some) / len(x))
+            loss, answer = self.objective.reached(partial(self.forward, self._trained), some, theirs)
+            loss = loss * (len(some) / len(x))
             loss.backward()
             losses.append(loss.detach())
             answers.append(answer.detach())
@@ -89,9 +90,13 @@ class Step:
             return losses[0], answers[0]
         return torch.stack(losses).sum(), torch.cat(answers)
 
-    def _forward(self, model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    def forward(self, model: Callable[..., Any], x: Tensor, *more: Tensor) -> Any:
+        """What a network in the place of the trained one answers to x [B, 3, H, W], as this step executes
+        it; a tensor comes as float32."""
         with self.autocast:
-            answer = model(x.contiguous(memory_format=self.layout))
+            answer = model(x.contiguous(memory_format=self.layout), *more)
+        if not isinstance(answer, Tensor):
+            return answer
         # a CUDA graph writes its next output over this one
         return answer.float().clone() if self.execution.compiled == "reduce-overhead" else answer.float()
 
@@ -169,7 +174,7 @@ def fastest(seconds: dict[Execution, float]) -> Execution:
     return best
 
 
-def probing(model: nn.Module, objective: Objective, config: TrialConfig) -> Callable[[Execution], Step]:
+def probing(model: nn.Module, objective: Goal, config: TrialConfig) -> Callable[[Execution], Step]:
     """Steps on copies of a network, which itself is not touched."""
 
     def step(execution: Execution) -> Step:

@@ -1,7 +1,8 @@
 """Every image decoded once: a uint8 memory map with a manifest, shared by all trials of a node.
 
 A store is a folder `TASK-SIDE-FINGERPRINT` holding `images.u8` (uint8 [rows, side, side, 3], part after
-part), `manifest.csv` (a line a row) and `store.json`. It appears whole, by one rename, or not at all.
+part), `manifest.csv` (a line a row) and `store.json`. Of a dense kind the side is 0, the pictures have their
+own sizes, and `PART.truth` holds what is to be found in them. It appears whole, by one rename, or not at all.
 """
 
 import csv
@@ -18,17 +19,27 @@ from typing import Any
 import numpy as np
 
 from trainables import atomic, pixels
-from trainables.decode import DECODE_VERSION, Header, probe, write_row
+from trainables.decode import DECODE_VERSION, Header, probe, write_square, write_whole
 from trainables.duplicates import DUPLICATES_VERSION
 from trainables.errors import DataError
 from trainables.findings import Finding
 from trainables.grouping import Decoded, key_of, settle
 from trainables.isolated import Children, Failure, cpus
-from trainables.raw_rows import close_gaps, reorder
+from trainables.raw_rows import close_gaps, reorder, rewrite, starts_of
+from trainables.scenes import (
+    bytes_of,
+    mapped,
+    read_truth,
+    row_sizes,
+    shape_of,
+    thumbnails,
+    truth_of,
+    write_truth,
+)
 from trainables.sources import Source, sources_of
-from trainables.task import PARTS, Head, Sample, Splits, Task
+from trainables.task import PARTS, DenseKind, Head, Sample, Splits, Task
 
-FORMAT = 3
+FORMAT = 4
 """Version of the three files."""
 QUARANTINE_LIMIT = 0.01
 """Share of bad pictures among those with labels at which a data set is refused."""
@@ -56,10 +67,12 @@ class Part:
 
     name: str
     ids: tuple[str, ...]
-    targets: np.ndarray | None
-    """int64 [n, heads]; None where the organisers keep the answers, or the part is empty."""
-    images: np.ndarray
-    """uint8 [n, side, side, 3], a read-only view of the memory map."""
+    targets: Any
+    """int64 [n, heads], or predictions as the dense kind wants them; None where the organisers keep the
+    answers, or the part is empty."""
+    images: Any
+    """uint8 [n, side, side, 3], or of a dense kind a tuple of uint8 [H, W, 3]: read-only views of the memory
+    map."""
     rows: np.ndarray | None = None
     """int64 [m]: only these rows are in the part, as in a fold; None means all."""
     groups: tuple[str, ...] = ()
@@ -72,7 +85,8 @@ class Store:
 
     folder: Path
     side: int
-    """Side of the images in px; smaller than asked where no picture of the data is as large."""
+    """Side of the images in px; smaller than asked where no picture of the data is as large, and 0 where
+    they keep their own sizes."""
     fingerprint: str
     quarantined: tuple[Quarantined, ...]
     parts: Mapping[str, Part]
@@ -96,11 +110,14 @@ def prepare(
 ) -> Store:
     """The store of these splits with images of `side` px, made in `root` unless it is there already.
 
+    A dense kind's pictures have their own size, whatever the side.
     `uncut` are the splits without the parts that we cut: these are cut anew where they part copies of one
     picture, and then the store's parts differ from those of `splits`.
     A changed file, label, part or side makes another store. `progress` is told (done, total) images.
     Raises DataError when 1 % of the labelled pictures are bad, or the disk is full or read-only.
     """
+    dense = task.kind if isinstance(task.kind, DenseKind) else None
+    side = side if dense is None else 0
     sources = sources_of(splits)
     fingerprint = _fingerprint(task, side, sources, recut=uncut is not None)
     folder = root.absolute() / f"{task.name}-{side}-{fingerprint[:12]}"
@@ -114,12 +131,13 @@ def prepare(
         if not _is_whole(folder):
             with Children(max(1, min(workers or cpus(), len(sources) // 32))) as children:
                 sources, side = _decode(children, sources, side, temporary, progress)
-            heads = task.kind.heads
-            sources, findings = _settle(sources, side, temporary / IMAGES, splits, uncut, heads)
+            sources, findings = _settle(sources, side, temporary / IMAGES, splits, uncut, task.targets)
+            if dense is not None:
+                write_truth(dense, sources, temporary)
             summary = _summary(sources, side, temporary) | {
                 "task": task.name,
                 "fingerprint": fingerprint,
-                "heads": [asdict(head) for head in heads],
+                "heads": [asdict(head) for head in task.kind.heads],
                 "findings": [asdict(finding) for finding in findings],
             }
             (temporary / SUMMARY).write_text(json.dumps(summary, indent=1))
@@ -143,33 +161,35 @@ def open_store(folder: Path) -> Store:
     if summary.get("format") != FORMAT:
         raise _damaged(folder, "another version wrote them")
     side, rows = summary["side"], sum(summary["rows"].values())
-    if size != rows * side * side * 3 or summary["manifest_sha256"] != hashlib.sha256(manifest).hexdigest():
+    shapes = [tuple(shape) for shape in summary["shapes"]] or [(side, side)] * rows
+    if size != bytes_of(shapes) or summary["manifest_sha256"] != hashlib.sha256(manifest).hexdigest():
         raise _damaged(folder, "the files do not belong together")
-    images = np.memmap(folder / IMAGES, np.uint8, "r", shape=(rows, side, side, 3)).view(np.ndarray)
+    images = mapped(folder / IMAGES, shapes, side)
     table = list(csv.DictReader(io.StringIO(manifest.decode(errors="surrogateescape"))))
     return Store(
         folder=folder,
         side=side,
         fingerprint=summary["fingerprint"],
         quarantined=tuple(Quarantined(**entry) for entry in summary["quarantined"]),
-        parts=_parts(table, summary["rows"], images),
+        parts=_parts(table, summary["rows"], images, folder),
         heads=tuple(Head(**{**head, "classes": tuple(head["classes"])}) for head in summary["heads"]),
         findings=tuple(Finding(**{**f, "examples": tuple(f["examples"])}) for f in summary["findings"]),
     )
 
 
 def _parts(
-    table: Sequence[Mapping[str, str]], rows: Mapping[str, int], images: np.ndarray
+    table: Sequence[Mapping[str, str]], rows: Mapping[str, int], images: Any, folder: Path
 ) -> dict[str, Part]:
     parts: dict[str, Part] = {}
     start = 0
     for name in PARTS:
         stop = start + rows[name]
         labels = [line["label"].split() for line in table[start:stop]]
+        known = np.array(labels, dtype=np.int64) if labels and all(labels) else None
         parts[name] = Part(
             name=name,
             ids=tuple(line["id"] for line in table[start:stop]),
-            targets=np.array(labels, dtype=np.int64) if labels and all(labels) else None,
+            targets=read_truth(folder, name) if isinstance(images, tuple) else known,
             images=images[start:stop],
             groups=tuple(line["group"] for line in table[start:stop]),
         )
@@ -190,7 +210,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _fingerprint(task: Task, side: int, sources: Sequence[Source], *, recut: bool) -> str:
-    rows = [(s.part, s.sample.id, s.sample.target, s.sha256) for s in sources]
+    rows = [(s.part, s.sample.id, s.sample.target, s.sha256, *truth_of(s.sample)) for s in sources]
     heads = [asdict(head) for head in task.kind.heads]
     content = [FORMAT, DECODE_VERSION, DUPLICATES_VERSION, recut, task.name, heads, side, rows]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -202,12 +222,13 @@ def _decode(
     """Decode into `folder`, leave out what is bad; the sources with their faults, and the side in px."""
     sources = _probe(children, sources)
     side = min(side, _largest(sources))
-    _require_space(folder, len(sources) * side * side * 3)
+    sizes = row_sizes(sources, side)
+    _require_space(folder, sum(sizes))
     sources = _write_rows(children, sources, side, folder / IMAGES, progress)
     pixels.write_all(_table_rows(sources), side, folder / IMAGES, progress)
     _refuse_if_many(sources)
     kept = [None if not s.has_row else not s.fault for s in sources]
-    close_gaps(folder / IMAGES, kept, side * side * 3)
+    close_gaps(folder / IMAGES, kept, sizes)
     return sources, side
 
 
@@ -221,10 +242,10 @@ def _settle(
 ) -> tuple[list[Source], tuple[Finding, ...]]:
     """Cut anew what parts copies, and move the rows; the sources in their new parts and order."""
     rows = [s for s in sources if s.has_row]
-    shape = (len(rows), side, side, 3)
-    images = np.memmap(out, np.uint8, "r", shape=shape) if rows else np.zeros(shape, np.uint8)
+    images = mapped(out, [shape_of(s, side) for s in rows], side)
     decoded = [Decoded(sample=s.sample, sha256=s.sha256, bad=bool(s.fault)) for s in rows]
-    splits, findings = settle(images, decoded, splits, uncut, heads)
+    small = images if side else thumbnails(images)
+    splits, findings = settle(small, decoded, splits, uncut, heads)
     source_of = {key_of(s.sample): s for s in sources}
     settled = [
         replace(source_of[key_of(sample)], part=name, sample=sample)
@@ -232,7 +253,11 @@ def _settle(
         for sample in splits.part(name)
     ]
     row_of = {key_of(s.sample): k for k, s in enumerate(rows)}
-    reorder(out, [row_of[key_of(s.sample)] for s in settled if s.has_row], side * side * 3)
+    order = [row_of[key_of(s.sample)] for s in settled if s.has_row]
+    if side:
+        reorder(out, order, side * side * 3)
+    else:
+        rewrite(out, order, row_sizes(rows, side))
     return settled, findings
 
 
@@ -244,6 +269,7 @@ def _summary(sources: Sequence[Source], side: int, folder: Path) -> dict[str, An
     return {
         "format": FORMAT,
         "side": side,
+        "shapes": [] if side else [shape_of(s, side) for s in rows],
         "rows": {name: sum(s.part == name for s in rows) for name in PARTS},
         "quarantined": [asdict(_quarantined(s)) for s in sources if s.fault],
         "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
@@ -275,13 +301,26 @@ def _write_rows(
     found = list(sources)
     out.touch()
     asked = [i for i, s in enumerate(sources) if not s.fault and s.sample.row is None]
-    calls = [(sources[i].sample.path, side, out, i) for i in asked]
-    for done, (k, answer) in enumerate(children.map(write_row, calls), len(sources) - len(asked) + 1):
+    write, calls = _writing(sources, side, out, asked)
+    for done, (k, answer) in enumerate(children.map(write, calls), len(sources) - len(asked) + 1):
         if isinstance(answer, Failure):
             found[asked[k]] = replace(sources[asked[k]], fault=answer.reason)
         if progress:
             progress(done, len(sources))
     return found
+
+
+def _writing(
+    sources: Sequence[Source], side: int, out: Path, asked: Sequence[int]
+) -> tuple[Callable[..., None], list[tuple[Any, ...]]]:
+    """What writes a picture, and what it is called with for each of those asked."""
+    if side:
+        return write_square, [(sources[i].sample.path, side, out, i) for i in asked]
+    starts = starts_of(row_sizes(sources, side))
+    shapes = [shape_of(source, side) for source in sources]
+    return write_whole, [
+        (sources[i].sample.path, shapes[i], sources[i].sample.shrink, out, starts[i]) for i in asked
+    ]
 
 
 def _table_rows(sources: Sequence[Source]) -> dict[Path, dict[int, int]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from trainables.errors import RuleViolation, UsageError, unknown
 
@@ -82,11 +82,16 @@ class Splits:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A score of predictions against targets (int64 [N, heads]) and the direction in which it improves."""
+    """A score of predictions against the truth, and the direction in which it improves.
+
+    The truth are targets int64 [N, heads], or of the type of the predictions where the kind is dense.
+    """
 
     name: str
     direction: Direction
-    fn: Callable[["Dense", "np.ndarray"], float]
+    fn: Callable[[Any, Any], float]
+    each: Callable[[Any, Any], "np.ndarray"] | None = None
+    """Scores float [N] of the images, where their mean is the score: it is then judged much faster."""
 
     def utility(self, value: float) -> float:
         """The value turned so that greater is better."""
@@ -182,6 +187,7 @@ class Kind(Protocol):
         """Outputs [N, num_outputs] as logits of every head's classes."""
 
 
+@runtime_checkable
 class DenseKind(Protocol):
     """As Kind, for answers that lie in the picture: its own size is kept, its truth is no class.
 
@@ -238,11 +244,11 @@ class DenseKind(Protocol):
 class Decision(Protocol):
     """How logits become an answer where that is more than the likeliest class of each head."""
 
-    def fit(self, predictions: "Dense", targets: "np.ndarray", metric: "Metric") -> tuple[float, ...]:
-        """Numbers (thresholds, offsets) chosen for the metric on images with known targets [N, heads]."""
+    def fit(self, predictions: Any, truth: Any, metric: "Metric") -> tuple[float, ...]:
+        """Numbers (thresholds, offsets) chosen for the metric on images whose truth is known."""
 
-    def apply(self, predictions: "Dense", fitted: Sequence[float]) -> "Dense":
-        """The same predictions, moved so that each head's likeliest class is the decided one."""
+    def apply(self, predictions: Any, fitted: Sequence[float]) -> Any:
+        """The same predictions, moved so that what they say by themselves is what was decided."""
 
 
 class Answer(Protocol):
@@ -255,7 +261,7 @@ class Answer(Protocol):
     def with_heads(self, heads: tuple[Head, ...]) -> "Answer":
         """The same answer to the heads that were found in the data."""
 
-    def write(self, predictions: "Dense", path: Path) -> None:
+    def write(self, predictions: Any, path: Path) -> None:
         """Write the answer atomically, one row a test image in the organisers' order."""
 
     def check(self, path: Path, ids: Sequence[str]) -> None:
@@ -268,7 +274,8 @@ class Task:
 
     name: str
     title: str
-    kind: Kind
+    kind: Any
+    """A `Kind`, or a `DenseKind`."""
     read: Callable[[Path], Splits]
     metric: Metric
     rules: Rules
@@ -295,6 +302,11 @@ class Task:
         if not heads or heads == self.kind.heads:
             return self
         return replace(self, kind=self.kind.with_heads(heads), answer=self.answer.with_heads(heads))
+
+    @property
+    def targets(self) -> tuple[Head, ...]:
+        """The questions that a sample's target answers; none where the kind is dense."""
+        return () if isinstance(self.kind, DenseKind) else tuple(self.kind.heads)
 
     def rules_of(self, space: str) -> Rules:
         """The rules that hold for trials of a space."""

@@ -10,19 +10,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from trainables import atomic, execution, pretrained, tta
+from trainables import atomic, execution, pretrained
 from trainables.config import WHOLE, TrialConfig
 from trainables.errors import DataError, OrchestratorError
-from trainables.feed import Feed
 from trainables.folding import folded
-from trainables.learn import Interrupted, Learner, TrialDiverged, go_on
 from trainables.store import Part, Store
 from trainables.task import Metric, Task
+from trainables.trainers import Trainer, trainer_for
+from trainables.training import Interrupted, TrialDiverged, go_on
 
 __all__ = ["EpochReport", "TrialDiverged", "TrialResult", "train"]
 
@@ -34,10 +35,11 @@ class EpochReport:
     epoch: int
     """Counted from 1."""
     train_loss: float
-    train_metric: float
-    """Of the augmented images, as the network was while it learned from them; so is train_loss."""
-    valid_loss: float
-    """Without label smoothing, so that it compares across trials."""
+    train_metric: float | None
+    """Of the augmented images, as the network was while it learned from them; so is train_loss. None for
+    dense kinds, which see parts of the images."""
+    valid_loss: float | None
+    """Without label smoothing, so that it compares across trials; None for dense kinds."""
     valid_metric: float
     lr: float
     """Of the epoch's last update."""
@@ -61,11 +63,11 @@ class TrialResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The best epoch so far: its weights, copied to the CPU, and its outputs on the validation part."""
+    """The best epoch so far: its weights, copied to the CPU, and what it answers to the validation part."""
 
     report: EpochReport
     weights: dict[str, Tensor]
-    answers: Tensor
+    answers: Any
 
 
 def train(
@@ -98,21 +100,14 @@ def train(
     with _memory_errors(config), atomic.disk_errors("The trial", folder):
         folder.mkdir(parents=True, exist_ok=True)
         atomic.write(folder / "config.json", config.to_json().encode())
-        learner = Learner(
-            task.kind,
-            parts["train"],
-            config,
-            cancelled=cancelled,
-            findings=_findings(store),
-            rules=task.rules,
-        )
-        valid = Feed(parts["valid"], learner.device, reread=True)
-        reports, best = _epochs(task, learner, valid, report)
-        atomic.write(folder / execution.FILE, _how(learner, store))
+        trainer = trainer_for(task, parts, config, cancelled=cancelled, findings=_findings(store))
+        learner = trainer.learner
+        reports, best = _epochs(task.metric, trainer, report)
+        atomic.write(folder / execution.FILE, _how(trainer, store))
         atomic.write(folder / "curve.csv", _curve(reports))
         atomic.write(folder / "weights.safetensors", _weights(best))
         learner.evaluated.load_state_dict(best.weights)
-        _predict(task, learner, parts, best, folder=folder)
+        trainer.predict(best.answers, folder)
     return TrialResult(
         value=best.report.valid_metric,
         best_epoch=best.report.epoch,
@@ -122,21 +117,22 @@ def train(
 
 
 def _epochs(
-    task: Task, learner: Learner, valid: Feed, report: Callable[[EpochReport], bool]
+    metric: Metric, trainer: Trainer, report: Callable[[EpochReport], bool]
 ) -> tuple[list[EpochReport], Best]:
     """Train until the last epoch, the end of patience, a no from `report`, or a cancellation."""
     reports: list[EpochReport] = []
     best: Best | None = None
-    for epoch in range(1, learner.config.epochs + 1):
+    config = trainer.learner.config
+    for epoch in range(1, config.epochs + 1):
         try:
-            row, answers = _epoch(task, learner, valid, epoch)
+            row, answers = _epoch(trainer, epoch)
         except Interrupted:
             break
-        row = dataclasses.replace(row, last=_is_last([*reports, row], learner.config, task.metric))
+        row = dataclasses.replace(row, last=_is_last([*reports, row], config, metric))
         reports.append(row)
-        chosen = best is None or _rank(row, task.metric) > _rank(best.report, task.metric)
-        if chosen or learner.config.folds == WHOLE:
-            weights = _kept(learner.evaluated, {} if best is None else best.weights)
+        chosen = best is None or _rank(row, metric) > _rank(best.report, metric)
+        if chosen or config.folds == WHOLE:
+            weights = _kept(trainer.learner.evaluated, {} if best is None else best.weights)
             best = Best(report=row, weights=weights, answers=answers)
         if not report(row) or row.last:
             break
@@ -153,41 +149,30 @@ def _is_last(reports: list[EpochReport], config: TrialConfig, metric: Metric) ->
     return len(reports) == config.epochs or out_of_patience
 
 
-def _epoch(task: Task, learner: Learner, valid: Feed, epoch: int) -> tuple[EpochReport, Tensor]:
-    """Train and validate once; also the outputs on the validation part. Raises Interrupted."""
+def _epoch(trainer: Trainer, epoch: int) -> tuple[EpochReport, Any]:
+    """Train and validate once; also the answers to the validation part. Raises Interrupted."""
     start = time.perf_counter()
-    learned = learner.learn(epoch)
+    learned = trainer.learn(epoch)
     learned_at = time.perf_counter()
-    answers = learner.answers(valid, cancelled=learner.cancelled)
+    train_metric = learned.metric()
+    validated = trainer.validate()
     row = EpochReport(
         epoch=epoch,
         train_loss=learned.loss,
-        train_metric=_score(task, learner, learner.feed, learned.rows, learned.answers),
-        valid_loss=_loss(task, learner, valid, answers),
-        valid_metric=_score(task, learner, valid, valid.rows, answers),
+        train_metric=train_metric,
+        valid_loss=validated.loss,
+        valid_metric=validated.metric,
         lr=learned.lr,
         seconds=time.perf_counter() - start,
-        images_per_second=len(learned.rows) / (learned_at - start),
+        images_per_second=learned.images / (learned_at - start),
     )
     _require_finite(row)
-    return row, answers
-
-
-def _loss(task: Task, learner: Learner, feed: Feed, answers: Tensor) -> float:
-    """Mean loss of the outputs of a part, without smoothing."""
-    unsmoothed = dataclasses.replace(learner.config, label_smoothing=0.0, focal=0.0)
-    return float(task.kind.losses(answers, feed.targets_of(feed.rows), unsmoothed).mean())
-
-
-def _score(task: Task, learner: Learner, feed: Feed, rows: Tensor, answers: Tensor) -> float:
-    """The metric of the outputs of some rows of a part."""
-    predictions = task.kind.predict(feed.names(rows), answers.cpu(), learner.config)
-    return task.metric.fn(predictions, feed.targets_of(rows).cpu().numpy())
+    return row, validated.answers
 
 
 def _rank(row: EpochReport, metric: Metric) -> tuple[float, float]:
     """Greater is better; of equals the earlier epoch is kept."""
-    return metric.utility(row.valid_metric), -row.valid_loss
+    return metric.utility(row.valid_metric), -(row.valid_loss or 0.0)
 
 
 def _kept(model: nn.Module, place: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -208,56 +193,17 @@ def _weights(best: Best) -> bytes:
     return data
 
 
-def _predict(task: Task, learner: Learner, parts: Mapping[str, Part], best: Best, *, folder: Path) -> None:
-    """Write the predictions on every part that is not trained on."""
-    feeds = {name: Feed(parts[name], learner.device) for name in ("valid", "holdout", "test")}
-    views = tta.views(learner.config)
-    weight = tta.plain_weight(learner.config)
-    for name, feed in feeds.items():
-        answers = best.answers if name == "valid" else learner.answers(feed)
-        if views:
-            others = tta.mean([learner.answers(feed, view=view) for view in views.values()])
-            if name == "valid":
-                weight, account = _account(task, learner, feed, answers, others)
-                atomic.write(folder / tta.FILE, json.dumps(dataclasses.asdict(account), indent=1).encode())
-            answers = tta.mixed(answers, others, weight)
-        predictions = task.kind.predict(feed.names(feed.rows), answers.cpu(), learner.config)
-        predictions.save(folder / f"{name}.npz")
-
-
-def _account(
-    task: Task, learner: Learner, valid: Feed, plain: Tensor, others: Tensor
-) -> tuple[float, tta.Account]:
-    """The plain view's weight, fitted where that is asked for, and what it does to the validation part."""
-
-    def judge(answers: Tensor) -> tuple[float, float]:
-        score = _score(task, learner, valid, valid.rows, answers)
-        return task.metric.utility(score), -_loss(task, learner, valid, answers)
-
-    config = learner.config
-    fitted = config.tta_plain < 0 and config.folds != WHOLE
-    weight = tta.fit(plain, others, judge) if fitted else tta.plain_weight(config)
-    mixed = tta.mixed(plain, others, weight)
-    return weight, tta.Account(
-        views=tuple(tta.views(config)),
-        plain=weight,
-        fitted=fitted,
-        valid_plain=_score(task, learner, valid, valid.rows, plain),
-        valid_all=_score(task, learner, valid, valid.rows, mixed),
-    )
-
-
 def _findings(store: Store) -> Path | None:
     """What was found for other trials stands beside the stores; a store made in memory has no place."""
     return store.folder.parent / execution.FILE if store.folder.name else None
 
 
-def _how(learner: Learner, store: Store) -> bytes:
+def _how(trainer: Trainer, store: Store) -> bytes:
+    learner = trainer.learner
     how = {
         **dataclasses.asdict(learner.step.execution),
-        "augment": learner.augment.path,
+        **trainer.how,
         "store_side": store.side,
-        "resident": learner.feed.resident,
         **dataclasses.asdict(learner.cost),
         "weights": pretrained.provenance(learner.config),
         "device": _device_name(learner.device),
@@ -279,7 +225,7 @@ def _require_targets(parts: Mapping[str, Part]) -> None:
 def _require_finite(row: EpochReport) -> None:
     for name in ("train_metric", "valid_loss", "valid_metric"):
         value = getattr(row, name)
-        if not math.isfinite(value):
+        if value is not None and not math.isfinite(value):
             raise TrialDiverged(
                 f"Diverged in epoch {row.epoch}: {name} is {value}.",
                 fix="Lower lr, or set clip_grad and warmup_epochs.",
