@@ -17,7 +17,8 @@ from orchestrator.journal import Journal, SearchRecord
 from orchestrator.slot import Assignment, Slot
 from orchestrator.study import Study
 from orchestrator.tune import TrialActor
-from trainables.task import load_named, load_task
+from trainables.named import load_named
+from trainables.task import load_task
 
 EPOCH_S = 1.0
 WAITS = "waits.json"

@@ -26,7 +26,8 @@ from torchvision.transforms import v2
 
 from trainables.config import TrialConfig, common_keys, option_keys, trial_config
 from trainables.families import load_family
-from trainables.task import Splits, load_named, load_task
+from trainables.named import load_named
+from trainables.task import Splits, load_task
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 ENOUGH = 100_000

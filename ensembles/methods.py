@@ -6,6 +6,7 @@ two parameters defined here is a method under its own name; nothing else is to b
 """
 
 import inspect
+import math
 import sys
 from collections.abc import Callable
 
@@ -20,7 +21,9 @@ Method = Callable[[int, Utility], Blend]
 TIE = 1e-6
 """Utilities that differ by less are equal: twins must not both enter for the sake of rounding."""
 ROUNDS = 25
-"""Draws of `greedy`."""
+"""Draws of `greedy`, at most."""
+PATIENCE = 8
+"""Draws without a better blend after which `greedy` ends."""
 LIBRARY = 50
 """Members that `greedy` considers, the best ones."""
 
@@ -55,20 +58,29 @@ def greedy(members: int, utility: Utility) -> Blend:
     """
     counts = [0] * members
     best, best_counts = -np.inf, [1, *counts[1:]]
+    known: dict[tuple[int, ...], float] = {}
     for _ in range(ROUNDS):
-        member, value = _next_draw(counts, utility)
+        member, value = _next_draw(counts, utility, known)
         counts[member] += 1
         if value > best + TIE:
             best, best_counts = value, list(counts)
+        elif sum(counts) - sum(best_counts) >= PATIENCE:
+            break
     return Blend("prob", tuple(map(float, best_counts)))
 
 
-def _next_draw(counts: list[int], utility: Utility) -> tuple[int, float]:
-    """The member whose draw makes the best blend, and the utility of that blend."""
+def _next_draw(counts: list[int], utility: Utility, known: dict[tuple[int, ...], float]) -> tuple[int, float]:
+    """The member whose draw makes the best blend, and the utility of that blend.
+
+    `known` keeps utilities by the counts in lowest terms: (2, 0) is the same blend as (1, 0).
+    """
     values = []
     for member in range(min(len(counts), LIBRARY)):
-        drawn = [float(count + (i == member)) for i, count in enumerate(counts)]
-        values.append(utility(Blend("prob", tuple(drawn))))
+        drawn = [count + (i == member) for i, count in enumerate(counts)]
+        lowest = tuple(count // math.gcd(*drawn) for count in drawn)
+        if lowest not in known:
+            known[lowest] = utility(Blend("prob", tuple(map(float, lowest))))
+        values.append(known[lowest])
     equals = np.flatnonzero(np.array(values) >= max(values) - TIE)
     member = int(min(equals, key=lambda i: (counts[i] == 0, i)))
     return member, values[member]

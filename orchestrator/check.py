@@ -146,9 +146,10 @@ def _forecast(
         return {}, (_problem("plan", error),)
     planned = prepared.plan
     side = min(planned.side, longest)
+    picture_bytes = side**2 * 3 or planned.picture_bytes
     images = sum(planned.images.values())
-    store = images * side**2 * 3
-    needed = planned.disk_bytes - images * planned.side**2 * 3 + store
+    store = images * picture_bytes
+    needed = planned.disk_bytes - planned.store_bytes + store
     free = shutil.disk_usage(next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())).free
     epochs = _past_epochs(prepared.task, out)
     forecast = {

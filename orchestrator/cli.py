@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from trainables.errors import OrchestratorError, UsageError
-from trainables.task import known_modules
+from trainables.named import known_modules
 
 TASK_HELP = f"One of: {', '.join(known_modules('trainables.tasks'))}; or the path of a task file."
 TaskName = Annotated[str, typer.Argument(help=TASK_HELP, show_default=False)]

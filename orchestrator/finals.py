@@ -13,7 +13,7 @@ from orchestrator.journal import FINISHED, SearchRecord, TrialRecord
 from trainables.config import WHOLE, TrialConfig, trial_config
 from trainables.errors import UsageError
 
-SEARCH_SHARE = 0.4
+SEARCH_SHARE = 0.3
 """Of the time, for the search proper; the finals have the rest."""
 GRACE = 0.1
 """Of the time: what a trial of the search may still need for it to go on beside the finals."""

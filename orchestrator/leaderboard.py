@@ -42,6 +42,7 @@ COLUMNS = (
 POOL = "pool"
 """Train and valid part together, as folds answer them."""
 SHOWN = 10
+WORSE = 1.5
 GAP = 2
 
 
@@ -259,7 +260,8 @@ def _checked(
 ) -> str:
     """How a final that was validated on nothing does on the holdout. Raises DataError where that is worse.
 
-    Worse is by more than 1 / sqrt(n), about two standard errors of a share of n images.
+    Worse is by more than 1.5 / sqrt(n), about three standard errors of a share of n images: the holdout is to
+    keep out what went wrong, and to choose nothing.
     """
     trial, targets = member.trials[0], store.parts["holdout"].targets
     if targets is None or "holdout" not in answers:
@@ -267,7 +269,7 @@ def _checked(
     before = read_predictions(folder, trial.of, store=store, part="holdout")
     value, other = metric.fn(answers["holdout"], targets), metric.fn(before, targets)
     figures = f"holdout {score(value)}, and {score(other)} of trial {trial.of}, whose validation stands in"
-    if metric.utility(value) < metric.utility(other) - len(targets) ** -0.5:
+    if metric.utility(value) < metric.utility(other) - WORSE * len(targets) ** -0.5:
         raise DataError(f"Trained on train and valid it is worse: {figures}.")
     return f"Trial {trial.trial_id} was trained on train and valid: {figures}."
 

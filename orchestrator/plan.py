@@ -62,9 +62,16 @@ class Plan:
     seconds: float | None
     """A rough estimate; None where nothing can be said before the first trial."""
     disk_bytes: int
+    picture_bytes: int
+    """Of a decoded picture, about."""
     finals: Finals | None = None
     guidance: Guidance | None = None
     """None where ASHA decides, by the budget's rungs."""
+
+    @property
+    def store_bytes(self) -> int:
+        """Of the decoded pictures."""
+        return sum(self.images.values()) * self.picture_bytes
 
     def rows(self) -> list[tuple[str, str]]:
         """The plan as name and text, for the screen."""
@@ -75,7 +82,7 @@ class Plan:
         )
         return [
             ("images", ", ".join(f"{name} {count:,}" for name, count in self.images.items())),
-            ("cache", f"{self.side} px a side, {_size(sum(self.images.values()) * self.side**2 * 3)}"),
+            ("cache", f"{f'{self.side} px a side' if self.side else 'own sizes'}, {_size(self.store_bytes)}"),
             ("space", self.space),
             *((f"  {name}", f"{value} (fixed)") for name, value in self.fixed.items()),
             *((f"  {name}", text) for name, text in self.parameters.items()),
@@ -179,9 +186,14 @@ def make_plan(
     images: Mapping[str, int],
     finals: Finals | None = None,
     guidance: Guidance | None = None,
+    own_side: int = 0,
 ) -> Plan:
-    """The plan of a search whose space gave the sampled `configs`."""
-    side = cache_side(configs)
+    """The plan of a search whose space gave the sampled `configs`.
+
+    `own_side` is the median side in px of pictures that keep their sizes; 0 where they are made squares.
+    """
+    side = 0 if own_side else cache_side(configs)
+    picture_bytes = (own_side or side) ** 2 * 3
     trials = (budget.trials or DEFAULT_TRIALS) + (finals.most if finals else 0)
     return Plan(
         task=task,
@@ -192,7 +204,8 @@ def make_plan(
         budget=budget,
         images=images,
         seconds=_estimate(budget, images["train"], configs, finals),
-        disk_bytes=sum(images.values()) * side**2 * 3 + trials * TRIAL_BYTES,
+        disk_bytes=sum(images.values()) * picture_bytes + trials * TRIAL_BYTES,
+        picture_bytes=picture_bytes,
         finals=finals,
         guidance=guidance,
     )

@@ -43,9 +43,12 @@ def check_models(
 def _child(
     pipe: Connection, configs: Sequence[TrialConfig], name: str, space: str, heads: tuple[Head, ...]
 ) -> None:
+    from trainables.families import require_answers
+
     try:
         task = load_task(name).under(space).with_heads(heads)
         for config in {config.model: config for config in configs}.values():
+            require_answers(config.model, task.kind.answers)
             _build(config, task.kind.num_outputs(config))
         outputs = task.kind.num_outputs(configs[0])
         pipe.send(_costs(configs[:COUNTED], outputs, task.rules) if task.rules.bounds_cost else ())

@@ -10,9 +10,10 @@ from orchestrator.finals import Wanted, finals_for
 from orchestrator.plan import Guidance, Plan
 from trainables.config import Scalar, TrialConfig
 from trainables.errors import UsageError
+from trainables.named import load_named
 from trainables.splits import complete
 from trainables.submissions import organisers_order
-from trainables.task import PARTS, Metric, Rules, Splits, Task, load_named, load_task, reference
+from trainables.task import PARTS, DenseKind, Metric, Rules, Splits, Task, load_task, reference
 
 SAMPLED_CONFIGS = 60
 PROBED_PICTURES = 64
@@ -114,6 +115,7 @@ def prepare(task_name: str, asked: Asked, *, resources: Mapping[str, float]) -> 
             images=images,
         ),
         guidance=_guidance(asked, task.metric, budget.rungs.max_epochs),
+        own_side=study["context"]["pixels"] if isinstance(task.kind, DenseKind) else 0,
     )
     return Prepared(
         task=task,

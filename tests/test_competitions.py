@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.competitions import LAYOUT_OF, TASKS, Row, folder_of, show
 from tests.images import food11_folder
-from trainables.task import known_modules
+from trainables.named import known_modules
 
 DONE = Row(
     task="food11",

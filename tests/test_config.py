@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trainables.config import TrialConfig, common_keys, option_keys, trial_config
 from trainables.errors import UsageError
 from trainables.families import load_family
-from trainables.task import known_modules
+from trainables.named import known_modules
 
 COMMON = {
     "image_size": st.integers(8, 2048),

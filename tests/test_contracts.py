@@ -17,12 +17,15 @@ from ensembles.methods import known_methods, load_method
 from orchestrator.study import Study, sample_space
 from trainables.config import Scalar, trial_config
 from trainables.errors import InvalidSubmission, OrchestratorError, UsageError
-from trainables.families import load_family
+from trainables.families import answers_of, load_family
+from trainables.named import known_modules, load_named
 from trainables.predictions import Dense
-from trainables.task import Task, known_modules, load_named, load_task
+from trainables.task import Task, load_task
 
 TASKS = known_modules("trainables.tasks")
-FAMILIES = known_modules("trainables.models")
+FAMILIES = [name for name in known_modules("trainables.models") if answers_of(name) == "classes"]
+OF_CLASSES = [name for name in TASKS if load_task(name).kind.answers == "classes"]
+"""The tasks of dense kinds, and their models, have contracts of their own in test_dense_contracts.py."""
 SPACES = known_modules("search_spaces")
 TIMM = ["test_resnet", "test_vit"]
 CONTEXTS: list[dict[str, Any]] = [
@@ -76,6 +79,22 @@ class TestTask:
             assert str(tmp_path) in str(missing)
             assert missing.fix
 
+    def test_its_rules_hold(self, name: str) -> None:
+        task = load_task(name)
+        config = trial_config({"model": "convnet", "pretrained": True})
+        if task.rules.pretrained:
+            task.rules.check(config)
+        else:
+            assert task.rules.wording
+            with pytest.raises(UsageError, match="Pretrained weights are forbidden"):
+                task.rules.check(config)
+
+    def test_its_baselines_have_a_source(self, name: str) -> None:
+        assert all(baseline.source for baseline in load_task(name).baselines)
+
+
+@pytest.mark.parametrize("name", OF_CLASSES)
+class TestTaskOfClasses:
     def test_a_perfect_answer_has_the_best_score(self, name: str) -> None:
         task = closed(name)
         perfect, targets = random_answers(task, 50)
@@ -92,19 +111,6 @@ class TestTask:
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
         with pytest.raises(InvalidSubmission, match=path.name):
             task.answer.check(path, predictions.ids)
-
-    def test_its_rules_hold(self, name: str) -> None:
-        task = load_task(name)
-        config = trial_config({"model": "convnet", "pretrained": True})
-        if task.rules.pretrained:
-            task.rules.check(config)
-        else:
-            assert task.rules.wording
-            with pytest.raises(UsageError, match="Pretrained weights are forbidden"):
-                task.rules.check(config)
-
-    def test_its_baselines_have_a_source(self, name: str) -> None:
-        assert all(baseline.source for baseline in load_task(name).baselines)
 
     def test_its_kind_learns_from_its_outputs(self, name: str) -> None:
         kind = closed(name).kind

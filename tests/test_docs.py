@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ensembles.methods import known_methods
-from trainables.task import known_modules
+from trainables.named import known_modules
 
 HERE = Path(__file__).resolve().parent.parent
 README = (HERE / "README.md").read_text()

@@ -238,6 +238,35 @@ def test_finals_wait_for_a_trial_to_be_measured_by(conductor: FinalConductor) ->
     assert conductor.record.trials[again.trial_id].of == running.trial_id
 
 
+def test_a_second_seed_learns_from_train_and_valid_as_long_as_the_first_was_good_for(
+    conductor: FinalConductor,
+) -> None:
+    conductor.finals = Finals(seeds=2, configurations=3, growth=1.25, pooled=True)
+    best = finish(conductor, 0.9)
+    at(conductor, 51.0)
+    request = conductor.suggest()
+    assert request is not None
+    for epoch in range(1, int(request.params["epochs"]) + 1):
+        conductor.report(request.trial_id, row(epoch, 0.95 if epoch == 3 else 0.5))
+    first, second = conductor.record.trials[request.trial_id], finish(conductor, 0.1)
+    assert (first.of, first.params["folds"], first.value) == (best.trial_id, 0, 0.95)
+    assert (second.of, second.params["folds"], second.value) == (first.trial_id, WHOLE, 0.95)
+    assert second.params["epochs"] == 3
+    assert len({t.params["seed"] for t in (best, first, second)}) == 3
+
+
+def test_where_the_first_seed_failed_the_second_builds_on_the_trial_of_the_search(
+    conductor: FinalConductor,
+) -> None:
+    conductor.finals = Finals(seeds=2, configurations=1, growth=1.25, pooled=True)
+    best = finish(conductor, 0.9)
+    at(conductor, 51.0)
+    broken = conductor.suggest()
+    assert broken is not None
+    conductor.end(broken.trial_id, "FAIL", "the machine went down")
+    assert finish(conductor, 0.1).of == best.trial_id
+
+
 def test_where_no_final_fits_the_search_goes_on(conductor: FinalConductor) -> None:
     finish(conductor, 0.9)
     at(conductor, 99.0)

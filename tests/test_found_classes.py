@@ -14,9 +14,10 @@ from tests.images import photo
 from trainables.config import TrialConfig
 from trainables.cost import Cost
 from trainables.errors import DataError, InvalidSubmission, RuleViolation, UsageError
+from trainables.named import load_named
 from trainables.predictions import Dense
 from trainables.submissions import CsvAnswer, organisers_order
-from trainables.task import PARTS, Splits, Task, load_named, load_task
+from trainables.task import PARTS, Splits, Task, load_task
 
 CARS = ("Acura TL Sedan 2012", "BMW M3 Coupe 2012", "Ford F-150 Regular Cab 2007")
 

@@ -49,6 +49,7 @@ LIGHT = (
     *(f"trainables/{name}_layouts.py" for name in ("dense", "box", "coco")),
     "trainables/bicubic.py",
     "trainables/gathered.py",
+    "trainables/named.py",
     "trainables/tasks/*.py",
     "trainables/kinds/*.py",
     "ensembles/*.py",

@@ -3,7 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from trainables.task import known_modules
+from trainables.errors import UsageError
+from trainables.named import known_modules
 
 if TYPE_CHECKING:
     import torch
@@ -15,13 +16,30 @@ class Family(Protocol):
     """The module of a family: what it lets a trial choose, and how the network is made."""
 
     Options: type[Any]
-    """A frozen pydantic dataclass (see `trainables.config.STRICT`); its defaults are the plain model."""
+    """A frozen pydantic dataclass (see `trainables.config.STRICT`); its defaults are the plain model.
+
+    A family of networks that do not answer with classes also says `ANSWERS`; see `Kind.answers`."""
 
     def build(self, config: "TrialConfig", num_outputs: int) -> "torch.nn.Module":
         """A network from float [B, 3, image_size, image_size] to logits [B, num_outputs].
 
         Raises UsageError when the options do not make a network, or the name is unknown.
         """
+
+
+def answers_of(model: str) -> str:
+    """What the networks of a model's family answer with: `classes`, unless its module says otherwise."""
+    return str(getattr(load_family(model), "ANSWERS", "classes"))
+
+
+def require_answers(model: str, answers: str) -> None:
+    """Raises UsageError where a model answers with something else than a kind asks for."""
+    if answers_of(model) != answers:
+        known = [name for name in known_modules("trainables.models") if answers_of(name) == answers]
+        raise UsageError(
+            f"Model {model!r} answers with {answers_of(model)}, and {answers} are asked for.",
+            fix=f"Choose one of: {', '.join(known)}" + ("; or any model of timm." * (answers == "classes")),
+        )
 
 
 def load_family(model: str) -> Family:

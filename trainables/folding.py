@@ -66,7 +66,8 @@ def pool_targets(store: Store) -> Any:
     targets = [known for name in POOLED if (known := store.parts[name].targets) is not None]
     if len(targets) < len(POOLED):
         raise DataError("Without labels in train and valid there is no pool of the two.")
-    return gathered.joined(targets)
+    joined = gathered.joined(targets)
+    return joined if isinstance(joined, np.ndarray) else replace(joined, ids=pool_ids(store))
 
 
 def pool_ids(store: Store) -> tuple[str, ...]:

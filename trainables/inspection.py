@@ -10,12 +10,12 @@ import numpy as np
 
 from trainables import pixels
 from trainables.decode import Header, Traits, decode, probe, traits
+from trainables.decoding import QUARANTINE_LIMIT, Progress
 from trainables.duplicates import Prints, groups, joined, near_pairs, numbered, prints
 from trainables.findings import SEVERITIES, Finding, Picture, files, find
 from trainables.isolated import Children, Failure, cpus
 from trainables.layouts import readable
 from trainables.sources import digest_of
-from trainables.store import QUARANTINE_LIMIT, Progress
 from trainables.task import PARTS, Head, Sample, Splits
 
 SIDE = 64

@@ -1,17 +1,13 @@
 """What a competition says: its data, its rules, its score and the answer it wants. Free of torch."""
 
-import importlib
-import importlib.util
-import pkgutil
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from trainables.errors import RuleViolation, UsageError, unknown
+from trainables.errors import RuleViolation, UsageError
+from trainables.named import known_modules, load_named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -166,6 +162,10 @@ class Kind(Protocol):
     """What a model of this shape of answer must output, how it is trained and how it is read."""
 
     @property
+    def answers(self) -> str:
+        """What it asks of models: `classes`, or of dense kinds `pictures`, `masks`, `boxes`, `instances`."""
+
+    @property
     def heads(self) -> tuple[Head, ...]:
         """The questions asked of each image, in the order of a sample's targets.
 
@@ -194,6 +194,10 @@ class DenseKind(Protocol):
     A part's `images[i]` is uint8 [H, W, 3], and its `targets` are of the type of the predictions: `Maps`,
     `Boxes` or `Instances`, in the order of the part.
     """
+
+    @property
+    def answers(self) -> str:
+        """As of Kind."""
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -311,49 +315,6 @@ class Task:
     def rules_of(self, space: str) -> Rules:
         """The rules that hold for trials of a space."""
         return self.space_rules.get(space, self.rules)
-
-
-def known_modules(package: str) -> list[str]:
-    """Names of the public modules of a package, without importing any of them."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.submodule_search_locations is None:
-        return []
-    return sorted(m.name for m in pkgutil.iter_modules(spec.submodule_search_locations) if m.name[0] != "_")
-
-
-def load_named(package: str, name: str, attribute: str, what: str) -> Any:
-    """`attribute` of the module `package.name`, or of the file `name` where that ends in .py.
-
-    An unknown name raises UsageError with the nearest one.
-    """
-    if name.endswith(".py"):
-        where, module = name, _module_of_file(Path(name), what)
-    elif name in known_modules(package):
-        where, module = f"{package}/{name}.py", importlib.import_module(f"{package}.{name}")
-    else:
-        raise unknown(what, name, known_modules(package))
-    if not hasattr(module, attribute):
-        raise UsageError(
-            f"{where} has no {attribute!r}.", fix=f"Define {attribute} in it, as the other files do."
-        )
-    return getattr(module, attribute)
-
-
-def _module_of_file(path: Path, what: str) -> ModuleType:
-    """The user's own file, run as a module. Raises UsageError where it is missing or breaks."""
-    if not path.is_file():
-        raise UsageError(f"No {what} file {path}.", fix="Give the path of a Python file that exists.")
-    spec = importlib.util.spec_from_file_location(f"file_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up there
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        line = f"{type(error).__name__}: {error}"
-        raise UsageError(f"{path} breaks: {line}", fix="Correct the file.") from error
-    return module
 
 
 def load_task(name: str) -> Task:

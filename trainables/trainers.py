@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trainables import atomic, tta
 from trainables.config import WHOLE, TrialConfig
+from trainables.families import require_answers
 from trainables.feed import Feed
 from trainables.learn import Learner, Pass
 from trainables.store import Part
@@ -74,6 +75,7 @@ def trainer_for(
     findings: Path | None = None,
 ) -> Trainer:
     """The trainer of the task's kind. Raises what `Training` raises."""
+    require_answers(config.model, task.kind.answers)
     if isinstance(task.kind, DenseKind):
         from trainables.dense_trainer import DenseTrainer
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from trainables.predictions import Dense
 from trainables.task import Head
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class Classification:
     """The heads' logits stand side by side in the model's output, in the heads' order."""
 
+    answers: ClassVar[str] = "classes"
     heads: tuple[Head, ...]
 
     def with_heads(self, heads: tuple[Head, ...]) -> "Classification":

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from trainables.kinds.classification import Classification
 from trainables.predictions import Dense
@@ -32,6 +32,7 @@ class Ordinal:
       so that the probabilities never rise with k.
     """
 
+    answers: ClassVar[str] = "classes"
     heads: tuple[Head, ...]
 
     def with_heads(self, heads: tuple[Head, ...]) -> "Ordinal":

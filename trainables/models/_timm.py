@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from trainables import pretrained
 from trainables.config import STRICT
 from trainables.errors import UsageError, unknown
-from trainables.task import known_modules
+from trainables.named import known_modules
 
 if TYPE_CHECKING:
     import torch
