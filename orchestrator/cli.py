@@ -62,10 +62,29 @@ def run_command(command: Callable[..., Any], *, examples: str) -> None:
 
 
 def task_or_folder(task: str | None, data: Path | None) -> str:
-    """The task that was named; `folder` for data without one. Raises UsageError where there is neither."""
+    """The task that was named, or that the data look like. Raises UsageError where there is neither."""
     if task is None and data is None:
         raise UsageError("Neither a task nor data.", fix="Name a task, or give your pictures with --data.")
-    return task or "folder"
+    return task or task_of(data)
+
+
+OWN = {
+    "own_objects": ("annotations.json", "images"),
+    "own_masks": ("images", "masks"),
+    "own_pairs": ("low", "high"),
+}
+"""What lies in the folders of the tasks for data of one's own; any other folder holds classes."""
+
+
+def task_of(data: Path | None) -> str:
+    """The task that data of one's own are for, by what lies in the folder or in the only folder in it."""
+    folder = data.expanduser() if data else Path()
+    inside = [p for p in folder.iterdir() if p.name[0] != "."] if folder.is_dir() else []
+    places = (folder, inside[0]) if len(inside) == 1 else (folder,)
+    found = (
+        name for place in places for name, needs in OWN.items() if all((place / n).exists() for n in needs)
+    )
+    return next(found, "folder")
 
 
 def fail(error: OrchestratorError, *, debug: bool) -> None:

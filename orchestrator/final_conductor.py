@@ -27,6 +27,10 @@ class FinalConductor(Conductor):
     grace: float
     """Seconds that a trial of the search may still need once finals are planned; with more it ends."""
     _planned: int | None = None
+    _first: int = 0
+    """Finals that were planned when the search proper was over."""
+    _places: int = 1
+    """Configurations that are trained again."""
     _chosen: list[TrialRecord] = field(default_factory=list)
     _started: int = 0
     _epochs: int = 0
@@ -40,6 +44,8 @@ class FinalConductor(Conductor):
             return super().spent()
         if self.clock() >= self.until:
             return "time is up"
+        if self._started == self._planned:
+            self._extend()
         return "the finals are done" if self._started == self._planned else None
 
     def suggest(self) -> Request | None:
@@ -88,11 +94,25 @@ class FinalConductor(Conductor):
             pace = finals.pace_of(found[0], self.record)
             fitting = finals.how_many(self.finals, pace, seconds=left, slots=self.slots)
             planned = min(fitting, len(found) * self.finals.seeds * self.finals.parts)
-        self._planned = planned
+        self._planned = self._first = planned
+        wide = math.ceil(planned / self.finals.seeds) if self.finals.pooled else planned
+        self._places = min(self.finals.configurations, wide)
         if planned:
             self.note("finals", count=planned, seconds=None if math.isinf(left) else round(left, 1))
         else:
             self.deadline = self.until
+
+    def _extend(self) -> None:
+        """More finals, under further seeds, where those planned were over sooner than it had seemed."""
+        left = self.until - self.clock()
+        latest = [t for t in self.record.trials.values() if t.of and t.state == "COMPLETE"]
+        if self._started >= self._first + self.finals.spare or not latest:
+            return
+        more = finals.how_many(self.finals, finals.pace_of(latest[-1], self.record), seconds=left, slots=1)
+        if more:
+            assert self._planned
+            self._planned += 1
+            self.note("finals", count=self._planned, seconds=round(left, 1), spare=True)
 
     def _final(self) -> Request:
         assert self._planned
@@ -117,20 +137,11 @@ class FinalConductor(Conductor):
 
     def _next(self, member: int) -> tuple[TrialRecord, int]:
         """The trial that a member is of, and how often it was trained again: first each of them once."""
-        if member == len(self._chosen) < self._configurations:
+        if member == len(self._chosen) < self._places:
             self._chosen = finals.finalists(self.record, member + 1, self._chosen)
         turn, place = divmod(member, len(self._chosen))
         trial = self._chosen[place]
         return (self._first_of(trial) if self.finals.pooled and turn else trial), turn
-
-    @property
-    def _configurations(self) -> int:
-        """How many are trained again: where later seeds build on the first, every one has more than one."""
-        assert self._planned
-        return min(
-            self.finals.configurations,
-            math.ceil(self._planned / self.finals.seeds) if self.finals.pooled else self._planned,
-        )
 
     def _first_of(self, trial: TrialRecord) -> TrialRecord:
         """The first final of a trial, if it came to its end; else the trial itself."""

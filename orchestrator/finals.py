@@ -63,7 +63,9 @@ class Finals:
     """Training images of a final, relative to a trial of the search; of those on train and valid where only
     some are."""
     pooled: bool = False
-    """Whether all seeds but the first are trained on train and valid, as long as the first was good for."""
+    """Whether all seeds but the first are trained on train and valid, as long as the first was."""
+    spare: int = 0
+    """Further trainings, at most, where time is left when all planned ones are over."""
 
     @property
     def parts(self) -> int:
@@ -123,6 +125,9 @@ def finals_for(wanted: Wanted, *, slots: int, timed: bool, images: Mapping[str, 
         folds=folds,
         growth=shown / images["train"] if folds or pooled else 1.0,
         pooled=pooled,
+        spare=CONFIGURATIONS * SEEDS
+        if wanted.seeds is None and timed and not folds and not wanted.epochs
+        else 0,
     )
 
 
@@ -259,12 +264,11 @@ def configuration(finals: Finals, trial: TrialRecord, *, epochs: int, turn: int,
 
     `trial` is that of the search, or the final that found how long to train. Its patience goes: the length is
     what the time was measured for, and the best epoch is kept anyway. Where there is nothing to validate on,
-    it runs the share of its epochs after which the trial was best.
+    the last one is: the end of a schedule, which is worth more than the luck of a best epoch.
     """
     config = trial_config(trial.params)
     seed = config.seed % SEED_STEP + SEED_STEP * (turn + 1)
     changed = replace(config, epochs=epochs, patience=0, seed=seed, folds=finals.folds, fold=fold)
     if finals.folds != WHOLE:
         return changed
-    epochs = max(1, round(epochs * (trial.best_epoch or config.epochs) / config.epochs))
-    return replace(changed, epochs=epochs, tta_plain=0.5 if config.tta_plain < 0 else config.tta_plain)
+    return replace(changed, tta_plain=0.5 if config.tta_plain < 0 else config.tta_plain)

@@ -68,6 +68,8 @@ class Narrator:
             case "end":
                 return self._ended(record.trials[event["trial_id"]], record)
             case "finals":
+                if event.get("spare"):
+                    return f"time is left: {event['count']} finals in all"
                 many = "s" * (event["count"] > 1)
                 return f"the search proper is over: {event['count']} final{many} of its best configurations"
             case "finish":

@@ -219,6 +219,6 @@ def test_a_classifier_is_refused_for_masks_and_those_that_make_masks_are_named()
 
 
 def test_there_is_something_of_each_kind() -> None:
-    assert {"super_resolution", "severstal", "global_wheat", "instance_segmentation"} == set(DENSE)
+    assert {"super_resolution", "severstal", "global_wheat", "instance_segmentation"} < set(DENSE)
     for answers in {load_task(name).kind.answers for name in DENSE}:
         assert list(MODELS.values()).count(answers) >= 2

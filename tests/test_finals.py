@@ -47,8 +47,8 @@ def wanted(timed: bool = True, slots: int = 2, **wishes: Any) -> Finals | None:
 
 
 def test_a_search_bound_by_time_has_finals_and_one_bound_by_trials_only_when_asked() -> None:
-    assert wanted() == Finals(seeds=finals.SEEDS, growth=1.25, pooled=True)
-    assert wanted(on="train") == Finals(seeds=finals.SEEDS)
+    assert wanted() == Finals(seeds=finals.SEEDS, growth=1.25, pooled=True, spare=6)
+    assert wanted(on="train") == Finals(seeds=finals.SEEDS, spare=6)
     assert wanted(timed=False) is None
     assert wanted(seeds=0) is None
     assert wanted(timed=False, seeds=3, on="train") == Finals(seeds=3)
@@ -153,7 +153,7 @@ def test_the_configuration_differs_in_seed_length_and_patience_alone() -> None:
 def test_without_validation_a_final_runs_as_long_as_the_trial_was_good_for() -> None:
     of = trial(0, 0.9, tta="flip", tta_plain=-1.0)
     config = finals.configuration(Finals(seeds=1, folds=WHOLE), of, epochs=10, turn=0, fold=0)
-    assert (config.epochs, config.folds, config.tta_plain) == (2, WHOLE, 0.5)
+    assert (config.epochs, config.folds, config.tta_plain) == (10, WHOLE, 0.5)
 
 
 @pytest.fixture
@@ -251,8 +251,19 @@ def test_a_second_seed_learns_from_train_and_valid_as_long_as_the_first_was_good
     first, second = conductor.record.trials[request.trial_id], finish(conductor, 0.1)
     assert (first.of, first.params["folds"], first.value) == (best.trial_id, 0, 0.95)
     assert (second.of, second.params["folds"], second.value) == (first.trial_id, WHOLE, 0.95)
-    assert second.params["epochs"] == 3
+    assert second.params["epochs"] == first.params["epochs"]
     assert len({t.params["seed"] for t in (best, first, second)}) == 3
+
+
+def test_time_that_is_left_goes_to_further_seeds(conductor: FinalConductor) -> None:
+    conductor.finals = Finals(seeds=2, configurations=1, spare=2)
+    best = finish(conductor, 0.9)
+    at(conductor, 51.0)
+    more = [finish(conductor, 0.1) for _ in range(4)]
+    assert {trial.of for trial in more} == {best.trial_id}
+    assert len({trial.params["seed"] for trial in more}) == 4
+    assert conductor.suggest() is None
+    assert conductor.record.finals == 4
 
 
 def test_where_the_first_seed_failed_the_second_builds_on_the_trial_of_the_search(

@@ -5,6 +5,7 @@ and the stripes along its axes are taken off, and what is left is brought to one
 a scene then correlate at some small shift, and others do not.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +26,8 @@ ALIKE = 0.4
 taken up to six times, 2 % of the pairs that could be a scene lie above it, and next to none near it."""
 ASPECT = 0.12
 """Most by which the logarithms of height over width of a pair differ."""
+LARGEST = 32
+"""Pictures of one scene, at most: more of them share a texture, and are told apart again."""
 NEAREST = 24
 """Each picture is compared with so many, those whose low frequencies are most like its own."""
 CHUNK = 1024
@@ -40,7 +43,9 @@ def scene_groups(files: Sequence[Path]) -> list[str]:
         return [""] * len(files)
     pictures, aspects = (np.array(some) for some in zip(*small.values(), strict=True))
     pairs = np.array(list(small))[scene_pairs(pictures, aspects)]
-    return numbered(groups([[""] * len(files)], pairs), len(files))
+    names = numbered(groups([[""] * len(files)], pairs), len(files))
+    sizes = Counter(names)
+    return [name if sizes[name] <= LARGEST else "" for name in names]
 
 
 def _small(file: Path) -> tuple[np.ndarray, float] | None:

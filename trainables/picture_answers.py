@@ -3,7 +3,7 @@
 import io
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ class PictureAnswer:
     filename: str = "submission.zip"
 
     def with_heads(self, heads: tuple[Head, ...]) -> "PictureAnswer":
-        return self
+        return replace(self, scale=int(heads[0].classes[0]))
 
     def write(self, predictions: Maps, path: Path) -> None:
         """Write them, one in memory at a time; all appear or none. Raises DataError where it cannot."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from trainables.dense_layouts import Masked
-from trainables.exposures import scene_groups
 from trainables.maps import LEVEL, Maps, quantised
 from trainables.run_lengths import decode
 from trainables.task import Head, Sample
@@ -114,11 +113,10 @@ def _chance(favour: float, holds: np.ndarray) -> float:
 
 
 def labelled(masked: Masked) -> tuple[Sample, ...]:
-    """The samples with their run lengths, whether each class is there, and the scene that they show."""
-    scenes = scene_groups([sample.path for sample in masked.samples])
+    """The samples with their run lengths, and whether each class is there."""
     return tuple(
-        replace(sample, truth=texts, target=tuple(int(text != "") for text in texts), group=scene)
-        for sample, texts, scene in zip(masked.samples, masked.runs, scenes, strict=True)
+        replace(sample, truth=texts, target=tuple(int(text != "") for text in texts))
+        for sample, texts in zip(masked.samples, masked.runs, strict=True)
     )
 
 

@@ -36,10 +36,11 @@ class SuperResolution:
 
     @property
     def heads(self) -> tuple[Head, ...]:
-        return ()
+        """The scale, as what a user's data decides on travels as heads do."""
+        return (Head(name="scale", classes=(str(self.scale),)),)
 
     def with_heads(self, heads: tuple[Head, ...]) -> "SuperResolution":
-        return self
+        return SuperResolution(scale=int(heads[0].classes[0]))
 
     def num_outputs(self, config: "TrialConfig") -> int:
         """scale x scale pixels for each that the model sees.

@@ -79,12 +79,14 @@ def _require_same(folder: Path, train: Mapping[int, str], test: Mapping[int, str
         )
 
 
+MASK_AP = Metric(name="mask AP", direction="maximize", fn=coco_ap)
+
 TASK = Task(
     name="instance_segmentation",
     title="Instance segmentation, COCO form",
     kind=InstanceSegmentation(heads=(Head(name="object", classes=()),)),
     read=read,
-    metric=Metric(name="mask AP", direction="maximize", fn=coco_ap),
+    metric=MASK_AP,
     rules=Rules(
         pretrained=True,
         external_data=False,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from trainables.dense_layouts import Masked, named, run_length_table, sizes
 from trainables.errors import DataError, UsageError
+from trainables.exposures import scene_groups
 from trainables.kinds.segmentation import Segmentation, labelled
 from trainables.layouts import column_values, home, in_order
 from trainables.mask_answers import APART, TOGETHER, MaskAnswer, answered_images, columns_of
@@ -39,7 +40,8 @@ def read(root: Path) -> Splits:
     given = sample.is_file()
     head = replace(DEFECT, classes=classes_of(sample if given else table))
     train = run_length_table(table, folder / "train_images", classes=head.classes)
-    samples = labelled(train)
+    scenes = scene_groups([sample.path for sample in train.samples])
+    samples = tuple(replace(s, group=scene) for s, scene in zip(labelled(train), scenes, strict=True))
     test = named(folder / "test_images")
     if not test.samples:
         raise UsageError(f"{folder / 'test_images'} holds no images.", fix=GET.format(root=root))

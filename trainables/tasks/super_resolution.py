@@ -44,12 +44,14 @@ def each_psnr(predictions: Maps, truth: Maps) -> np.ndarray:
     return np.array([mean_psnr(picture, true) for picture, true in pairs])
 
 
+PSNR = Metric(name="PSNR", direction="maximize", fn=mean_psnr, each=each_psnr)
+
 TASK = Task(
     name="super_resolution",
     title="Super-resolution by 3: 291 pictures, Set14",
     kind=SuperResolution(scale=SCALE),
     read=read,
-    metric=Metric(name="PSNR", direction="maximize", fn=mean_psnr, each=each_psnr),
+    metric=PSNR,
     rules=Rules(
         pretrained=False,
         external_data=False,
