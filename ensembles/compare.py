@@ -229,8 +229,10 @@ class _Holdout:
 
     def _evaluate(self, predictions: Any, targets: Any) -> tuple[float, np.ndarray]:
         if self._metric.each is not None:
-            scores = self._metric.each(predictions, targets)
-            return float(scores.mean()), scores[self._draws].mean(1)
+            total = self._metric.total or (lambda scores: float(np.mean(scores)))
+            parts = list(self._metric.each(predictions, targets))
+            resampled = [total([parts[row] for row in rows]) for rows in self._draws]
+            return total(parts), np.array(resampled)
         fn = self._metric.fn
         resampled = [fn(predictions.take(rows), take(targets, rows)) for rows in self._draws]
         return fn(predictions, targets), np.array(resampled)

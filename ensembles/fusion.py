@@ -11,6 +11,7 @@ What a blend's rule means for objects:
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -135,6 +136,7 @@ class MaskPool:
 
     masks: Masks
     pool: Pool
+    members: tuple[Masks, ...]
 
     @staticmethod
     def of(members: Sequence[Masks], weights: Sequence[float]) -> "MaskPool":
@@ -142,7 +144,15 @@ class MaskPool:
         sizes = {masks.size for masks in members}
         if len(sizes) > 1:
             raise DataError(f"Members answer one image in several sizes: {sorted(sizes)}.")
-        return MaskPool(_joined(members), pooled([masks.boxes() for masks in members], weights))
+        pool = pooled([masks.boxes() for masks in members], weights)
+        return MaskPool(_joined(members), pool, tuple(members))
+
+    def neighbours(self) -> Neighbours:
+        """The overlapping pairs of one label among all members' masks."""
+        rows = [[_overlaps(one, other) for other in self.members] for one in self.members]
+        overlaps = np.triu(np.block(rows), 1)
+        i, j = np.nonzero((overlaps > 0) & (self.masks.labels[:, None] == self.masks.labels))
+        return Neighbours.from_pairs(i, j, overlaps[i, j], len(self.masks))
 
     @property
     def scores(self) -> np.ndarray:
@@ -152,7 +162,7 @@ class MaskPool:
 
     def objects(self) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
         """Rows that are one object each, the weight of their finders and the sum of their votes."""
-        groups = _groups(self.pool, self.masks.neighbours(), in_score_order(self.pool.weighted()))
+        groups = _groups(self.pool, self.neighbours(), in_score_order(self.pool.weighted()))
         found = [self.pool.weights[self.pool.member[group]].sum() for group in groups]
         votes = [self.pool.votes[group].sum() for group in groups]
         return groups, np.array(found), np.array(votes)
@@ -173,14 +183,14 @@ def consensus_masks(found: MaskPool) -> Masks:
 
 def soft_suppressed_masks(found: MaskPool) -> Masks:
     """All masks, each lowered by the better ones that it overlaps."""
-    lowered = soft_nms(found.scores, found.masks.neighbours())
+    lowered = soft_nms(found.scores, found.neighbours())
     stays = np.flatnonzero(lowered >= FAINT)
     return _rescored(found.masks.pick(stays), lowered[stays])
 
 
 def suppressed_masks(found: MaskPool) -> Masks:
     """The masks that non-maximum suppression keeps."""
-    kept = suppress(in_score_order(found.pool.weighted()), found.masks.neighbours(), SUPPRESSED)
+    kept = suppress(in_score_order(found.pool.weighted()), found.neighbours(), SUPPRESSED)
     return _rescored(found.masks.pick(kept), found.scores[kept])
 
 
@@ -305,14 +315,23 @@ def _voted(found: MaskPool, groups: Sequence[np.ndarray]) -> Masks:
     return Masks(size=every.size, counts=tuple(counts), scores=firsts.scores, labels=firsts.labels)
 
 
+@lru_cache(maxsize=8192)
+def _overlaps(one: Masks, other: Masks) -> np.ndarray:
+    """IoU [M, K] of two members' masks of one image: the same under any weights, and asked for again by every
+    blend of the two."""
+    return coco_rle.iou(one.runs, other.runs, one.size)
+
+
 def _joined(members: Sequence[Masks]) -> Masks:
     """All members' objects of one image."""
-    return Masks(
+    joined = Masks(
         size=members[0].size,
         counts=tuple(counts for masks in members for counts in masks.counts),
         scores=np.concatenate([masks.scores for masks in members]),
         labels=np.concatenate([masks.labels for masks in members]),
     )
+    joined.__dict__["runs"] = tuple(runs for masks in members for runs in masks.runs)  # known already
+    return joined
 
 
 def _rescored(masks: Masks, scores: np.ndarray) -> Masks:

@@ -53,8 +53,8 @@ def contact_sheet(predictions: Predictions, part: "Part", metric: Metric, path: 
 
 def scores_of(predictions: Any, truth: Any, metric: Metric) -> np.ndarray:
     """The score float [N] of each image by itself."""
-    if metric.each is not None:
-        return metric.each(predictions, truth)
+    if metric.each is not None and metric.total is None:
+        return np.asarray(metric.each(predictions, truth))
     rows = range(len(predictions))
     return np.array([metric.fn(predictions.take([row]), take(truth, [row])) for row in rows])
 

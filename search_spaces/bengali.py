@@ -21,9 +21,9 @@ def space(trial: Any) -> dict[str, Any]:
         "batch_size": 32 if on_cpu else 128,
         "schedule": "onecycle",
         "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.1),
-        "crop": trial.suggest_float("crop", 0.0, 0.3),
-        "rotation": trial.suggest_float("rotation", 0.0, 12.0),
-        "translate": trial.suggest_float("translate", 0.0, 0.1),
+        "crop": trial.suggest_float("crop", 0.1, 0.35),
+        "rotation": trial.suggest_float("rotation", 4.0, 15.0),
+        "translate": trial.suggest_float("translate", 0.03, 0.12),
         **MIXED,
     }
     return params | (_convnet(trial) if model == "convnet" else {})

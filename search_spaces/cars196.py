@@ -26,7 +26,7 @@ def _scratch(trial: Any) -> dict[str, Any]:
         "mixup": 0.2,
         "tta": "flip",
         "translate": trial.suggest_float("translate", 0.0, 0.12),
-        **_augmentation(trial, strength=0.5),
+        **_augmentation(trial, strength=0.8),
         "depth": trial.suggest_int("depth", 4, 7),
         "width": trial.suggest_categorical("width", [24, 32]),
         "pooling": trial.suggest_categorical("pooling", ["max", "blur"]),

@@ -3,7 +3,7 @@
 from typing import Any
 
 SMALL = ["convnet", "test_resnet"]
-MIXED = {"mixup": 0.2, "cutmix": 1.0, "mix_probability": 0.5}
+MIXED = {"mixup": 0.2, "cutmix": 1.0, "mix_probability": 0.4}
 """Held fixed: it costs a short trial a little and saves a long one, as finals are, from learning by heart."""
 LARGE = ["convnet", "resnet18", "resnet34", "resnet50", "efficientnet_b0", "convnext_atto"]
 
@@ -16,7 +16,7 @@ def space(trial: Any) -> dict[str, Any]:
         "image_size": _image_size(trial, on_cpu=on_cpu),
         "epochs": 16 if on_cpu else 80,
         **_training(trial),
-        **_augmentation(trial, strength=0.5 if on_cpu else 1.0),
+        **_augmentation(trial),
         **MIXED,
         "tta": "flip",
     }
@@ -44,14 +44,15 @@ def _training(trial: Any) -> dict[str, Any]:
     }
 
 
-def _augmentation(trial: Any, *, strength: float) -> dict[str, Any]:
-    """A short training learns more from a weak augmentation, a long one from a strong."""
+def _augmentation(trial: Any) -> dict[str, Any]:
+    """A short training learns more from a weak one, and would choose it; the finals are long, and learn the
+    pictures by heart then (80 % of them right in training after 60 epochs, 34 % in validation)."""
     return {
         "flip": True,
-        "crop": trial.suggest_float("crop", 0.05, 0.7 * strength),
-        "rotation": trial.suggest_float("rotation", 0.0, 20.0 * strength),
-        "color": trial.suggest_float("color", 0.0, 0.5 * strength),
-        "erasing": trial.suggest_float("erasing", 0.0, 0.3 * strength),
+        "crop": trial.suggest_float("crop", 0.4, 0.75),
+        "rotation": trial.suggest_float("rotation", 0.0, 15.0),
+        "color": trial.suggest_float("color", 0.15, 0.4),
+        "erasing": trial.suggest_float("erasing", 0.0, 0.25),
     }
 
 

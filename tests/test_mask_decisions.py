@@ -48,7 +48,9 @@ def test_the_metric_is_mean_dice_of_the_masks_runs(masks: np.ndarray, truth: Map
     assert MEAN_DICE.fn(predictions, truth) == pytest.approx(19 / 24)
     assert MEAN_DICE.fn(truth, truth) == 1
     assert MEAN_DICE.each is not None
-    assert MEAN_DICE.each(predictions, truth).tolist() == [0.5 if some.any() else 1 for some in masks]
+    assert np.asarray(MEAN_DICE.each(predictions, truth)).tolist() == [
+        0.5 if some.any() else 1 for some in masks
+    ]
     assert MEAN_DICE.utility(0.5) == 0.5
 
 

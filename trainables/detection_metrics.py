@@ -1,7 +1,7 @@
 """Scores of detections and instances: the mean over IoU thresholds that wheat is scored by, and COCO's AP."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -125,24 +125,28 @@ def box_ap(predictions: Boxes, truth: Boxes) -> AveragePrecision:
     """
     _same_ids(predictions.ids, truth.ids)
     images = [
-        _Image(rows[:, 4], rows[:, 5], known[:, 4] == 0, known[:, 5], _box_overlaps(rows, known))
+        Matched(rows[:, 4], rows[:, 5], known[:, 4] == 0, known[:, 5], _box_overlaps(rows, known))
         for rows, known in zip(predictions.images, truth.images, strict=True)
     ]
-    return _average_precision(images)
+    return average_precision(images)
 
 
 def mask_ap(predictions: Instances, truth: Instances) -> AveragePrecision:
     """COCO's AP of masks, counted as `box_ap`. Raises DataError on other ids or sizes than the truth's."""
+    return average_precision(matched_masks(predictions, truth))
+
+
+def matched_masks(predictions: Instances, truth: Instances) -> "list[Matched]":
+    """Each image's masks beside its true ones, for `average_precision`. Raises as `mask_ap`."""
     _same_ids(predictions.ids, truth.ids)
-    images = [
-        _Image(found.scores, found.labels, known.scores == 0, known.labels, _mask_overlaps(id, found, known))
+    return [
+        Matched(found.scores, found.labels, known.scores == 0, known.labels, _mask_overlaps(id, found, known))
         for id, found, known in zip(truth.ids, predictions.images, truth.images, strict=True)
     ]
-    return _average_precision(images)
 
 
 @dataclass(frozen=True)
-class _Image:
+class Matched:
     """M predictions and K true objects of one image; `overlaps` [M, K] is as COCO takes it."""
 
     scores: np.ndarray
@@ -150,6 +154,24 @@ class _Image:
     crowd: np.ndarray
     known: np.ndarray
     overlaps: np.ndarray
+    _counted: dict[float, tuple[np.ndarray, np.ndarray, np.ndarray, int]] = field(default_factory=dict)
+
+    def of(self, label: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        """Of one class: scores [m], hits and ignored ones bool [T, m], and the number of true objects.
+
+        Counted once, however often the image is drawn in a bootstrap.
+        """
+        if label not in self._counted:
+            self._counted[label] = self._count(label)
+        return self._counted[label]
+
+    def _count(self, label: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        mine, theirs = np.flatnonzero(self.labels == label), self.known == label
+        mine = mine[np.argsort(-self.scores[mine], kind="stable")][:DETECTIONS]
+        overlaps, crowd = self.overlaps[mine], theirs & self.crowd
+        hit = match(overlaps[:, theirs & ~self.crowd], COCO_IOUS)
+        near = overlaps[:, crowd].max(1, initial=0.0) >= COCO_IOUS[:, None]
+        return self.scores[mine], hit, near & ~hit, int((theirs & ~self.crowd).sum())
 
 
 def _box_overlaps(rows: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -167,7 +189,8 @@ def _mask_overlaps(id: str, found: Masks, known: Masks) -> np.ndarray:
     return boxes.ratio(shared, union)
 
 
-def _average_precision(images: Sequence[_Image]) -> AveragePrecision:
+def average_precision(images: Sequence[Matched]) -> AveragePrecision:
+    """COCO's AP of images, one of which may stand there several times."""
     classes = np.unique(np.concatenate([np.zeros(0), *(image.known for image in images)]))
     curves = [curve for label in classes if (curve := _class_precision(images, label)) is not None]
     if not curves:
@@ -176,20 +199,10 @@ def _average_precision(images: Sequence[_Image]) -> AveragePrecision:
     return AveragePrecision(float(mean.mean()), float(mean[0]), float(mean[5]))
 
 
-def _class_precision(images: Sequence[_Image], label: float) -> np.ndarray | None:
+def _class_precision(images: Sequence[Matched], label: float) -> np.ndarray | None:
     """Mean precision over the recalls, float64 [T], of one class; None where it has no true object."""
-    scores, hits, ignored, objects = [], [], [], 0
-    for image in images:
-        mine, theirs = np.flatnonzero(image.labels == label), image.known == label
-        mine = mine[np.argsort(-image.scores[mine], kind="stable")][:DETECTIONS]
-        overlaps = image.overlaps[mine]
-        crowd = theirs & image.crowd
-        hit = match(overlaps[:, theirs & ~image.crowd], COCO_IOUS)
-        near = overlaps[:, crowd].max(1, initial=0.0) >= COCO_IOUS[:, None]
-        scores.append(image.scores[mine])
-        hits.append(hit)
-        ignored.append(near & ~hit)
-        objects += int((theirs & ~image.crowd).sum())
+    scores, hits, ignored, counts = zip(*(image.of(label) for image in images), strict=True)
+    objects = sum(counts)
     if objects == 0:
         return None
     order = np.argsort(-np.concatenate(scores), kind="stable")

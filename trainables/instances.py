@@ -14,7 +14,7 @@ from trainables.boxes import Boxes, Neighbours
 from trainables.errors import DataError
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Masks:
     """The M objects of one image of `size` (height, width), each a mask as COCO's string of run lengths.
 
@@ -66,8 +66,11 @@ class Masks:
 
     def boxes(self) -> np.ndarray:
         """The boxes around the masks as rows of `Boxes`, float32 [M, 6]."""
-        edges = np.array([coco_rle.box(runs, self.size) for runs in self.runs]).reshape(-1, 4)
-        return np.column_stack([edges, self.scores, self.labels]).astype(np.float32)
+        return np.column_stack([self._edges, self.scores, self.labels]).astype(np.float32)
+
+    @cached_property
+    def _edges(self) -> np.ndarray:
+        return np.array([coco_rle.box(runs, self.size) for runs in self.runs]).reshape(-1, 4)
 
     def pick(self, rows: Sequence[int] | np.ndarray) -> "Masks":
         """The given objects, in the given order."""

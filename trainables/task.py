@@ -86,8 +86,10 @@ class Metric:
     name: str
     direction: Direction
     fn: Callable[[Any, Any], float]
-    each: Callable[[Any, Any], "np.ndarray"] | None = None
-    """Scores float [N] of the images, where their mean is the score: it is then judged much faster."""
+    each: Callable[[Any, Any], "Sequence[Any] | np.ndarray"] | None = None
+    """What each image adds to the score: images that are drawn again and again are then judged only once."""
+    total: Callable[[Sequence[Any]], float] | None = None
+    """The score of what `each` says of some images; None where that are scores and the mean is theirs."""
 
     def utility(self, value: float) -> float:
         """The value turned so that greater is better."""

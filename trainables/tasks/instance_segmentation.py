@@ -1,12 +1,12 @@
 """Instance segmentation in COCO's form: a mask around each object."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from trainables.coco_answers import CocoAnswer
 from trainables.coco_layouts import Category, Coco, coco_json
-from trainables.detection_metrics import mask_ap
+from trainables.detection_metrics import Matched, average_precision, matched_masks
 from trainables.errors import DataError
 from trainables.instances import Instances
 from trainables.kinds.instance_segmentation import InstanceSegmentation
@@ -24,7 +24,11 @@ or give the folder that holds these four with --data."""
 
 def coco_ap(predictions: Instances, truth: Instances) -> float:
     """COCO's mask AP over IoU 0.50 ... 0.95, from 0 to 1; 0 where the truth has no object to find."""
-    value = mask_ap(predictions, truth).ap
+    return _ap(matched_masks(predictions, truth))
+
+
+def _ap(images: Sequence[Matched]) -> float:
+    value = average_precision(images).ap
     return value if value == value else 0.0
 
 
@@ -79,7 +83,7 @@ def _require_same(folder: Path, train: Mapping[int, str], test: Mapping[int, str
         )
 
 
-MASK_AP = Metric(name="mask AP", direction="maximize", fn=coco_ap)
+MASK_AP = Metric(name="mask AP", direction="maximize", fn=coco_ap, each=matched_masks, total=_ap)
 
 TASK = Task(
     name="instance_segmentation",
