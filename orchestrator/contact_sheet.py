@@ -21,7 +21,7 @@ ROWS = 2
 """Pictures of each of the three groups."""
 LONGEST = 420
 """Side in px that a cell is enlarged or shrunk to."""
-SURE = 0.3
+SURE = 0.5
 """Score from which an object is drawn."""
 PALETTE = ((230, 159, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0))
 """Of Okabe and Ito, safe for the color-blind: one a class, or an object."""

@@ -132,5 +132,5 @@ def test_masks_are_searched_and_answered_without_a_task(masks: Path, tmp_path: P
     folder = tmp_path / "runs" / "own_masks" / "latest"
     lines = (folder / "submission.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["ImageId_ClassId", *(f"t{k}.png_3" for k in range(3))]
-    assert json.loads((folder / "ensemble.json").read_text())["ensembles"]
+    assert json.loads((folder / "ensemble.json").read_text())["table"]
     assert (folder / "trials" / "0000" / "test.npz").exists()
