@@ -2,8 +2,8 @@
 
 import csv
 import math
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from trainables.families import load_family
 from trainables.kinds.detection import CAP, Detection
 from trainables.nets.centres import assigned
 from trainables.score_decision import ACCEPTED, ScoreThreshold, accepted_wheat_score
+from trainables.store import Part
 from trainables.task import Head, Sample, load_task
 
 KIND = Detection(heads=(Head(name="object", classes=("dark", "light")),))
@@ -44,12 +45,12 @@ def config_of(model: str, **changes: Any) -> TrialConfig:
 PLAINLY = config_of("centres")
 
 
-def part_of(pictures: list[np.ndarray], objects: list[tuple[Any, ...]]) -> Any:
+def part_of(pictures: list[np.ndarray], objects: list[tuple[Any, ...]]) -> Part:
     samples = [
         Sample(id=str(k), path=Path(f"{k}.png"), target=(), truth=truth) for k, truth in enumerate(objects)
     ]
     truth = KIND.truth(samples, [picture.shape[:2] for picture in pictures])
-    return SimpleNamespace(ids=truth.ids, images=pictures, targets=truth, rows=None)
+    return Part(name="train", ids=truth.ids, images=tuple(pictures), targets=truth)
 
 
 def drawn(boxes: Any, size: tuple[int, int] = (60, 80)) -> np.ndarray:
@@ -170,7 +171,7 @@ def test_a_batch_holds_the_objects_in_its_views() -> None:
 
 def test_only_the_rows_of_a_fold_are_shown() -> None:
     part = squares(5)
-    part.rows = np.array([1, 3])
+    part = replace(part, rows=np.array([1, 3]))
     assert sorted(KIND.order(part, PLAINLY, np.random.default_rng(0)).tolist()) == [1, 3]
 
 

@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from trainables.families import load_family
 from trainables.instances import Instances, Masks
 from trainables.kinds.instance_segmentation import CAP, InstanceSegmentation
 from trainables.nets.masks import mask_loss
+from trainables.store import Part
 from trainables.task import Head, Sample, load_task
 
 KIND = InstanceSegmentation(heads=(Head(name="object", classes=("disc", "bar")),))
@@ -57,7 +57,7 @@ def counts_of(mask: np.ndarray) -> str:
     return coco_rle.pack(coco_rle.runs_of(mask)).decode()
 
 
-def part_of(masks: list[list[np.ndarray]], *, crowd: int = 0) -> Any:
+def part_of(masks: list[list[np.ndarray]], *, crowd: int = 0) -> Part:
     samples = [
         Sample(
             id=str(k), path=Path(f"{k}.png"), target=(), truth=tuple((counts_of(m), 1, crowd) for m in some)
@@ -65,11 +65,11 @@ def part_of(masks: list[list[np.ndarray]], *, crowd: int = 0) -> Any:
         for k, some in enumerate(masks)
     ]
     pictures = [drawn(some) for some in masks]
-    return SimpleNamespace(
+    return Part(
+        name="train",
         ids=tuple(s.id for s in samples),
-        images=pictures,
+        images=tuple(pictures),
         targets=KIND.truth(samples, [p.shape[:2] for p in pictures]),
-        rows=None,
     )
 
 

@@ -95,7 +95,7 @@ class DenseTrainer:
         """What the network says of each picture of a part, which may be empty. Raises Interrupted."""
         network = self.learner.evaluated.eval()
         forward = partial(self.learner.step.forward, network)
-        rows = range(len(part.ids)) if part.rows is None else part.rows.tolist()
+        rows = part.places.tolist()
         found: list[Any] = []
         for start in range(0, len(rows), SLICE):
             if cancelled():

@@ -34,7 +34,7 @@ class Feed:
     def __init__(self, part: Part, device: torch.device, *, reread: bool = False) -> None:
         self.ids = part.ids
         self.device = device
-        self.rows = torch.arange(len(part.ids)) if part.rows is None else torch.from_numpy(part.rows.copy())
+        self.rows = torch.from_numpy(part.places.copy())
         """int64 [n] on the CPU: the rows that belong to the part; others lie between them in a fold."""
         self.resident = device.type == "cuda" and _fits(part.images.nbytes, device)
         self.source = self._source(part.images)

@@ -51,7 +51,7 @@ class Learner(Training):
         super().__init__(
             config,
             num_outputs=kind.num_outputs(config),
-            num_rows=len(part.ids) if part.rows is None else len(part.rows),
+            num_rows=len(part.places),
             cancelled=cancelled,
             findings=findings,
             rules=rules,

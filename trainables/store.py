@@ -71,6 +71,11 @@ class Part:
     groups: tuple[str, ...] = ()
     """Of each row, the name of the group that no cut of ours parts; empty for a picture of its own."""
 
+    @property
+    def places(self) -> np.ndarray:
+        """int64 [m]: the rows that are in the part."""
+        return np.arange(len(self.ids)) if self.rows is None else self.rows
+
 
 @dataclass(frozen=True, kw_only=True)
 class Store:

@@ -67,8 +67,7 @@ class InstanceSegmentation:
         return masks
 
     def order(self, part: "Part", config: "TrialConfig", rng: np.random.Generator) -> np.ndarray:
-        rows = np.arange(len(part.ids)) if part.rows is None else part.rows
-        shuffled: np.ndarray = rng.permutation(np.repeat(rows, config.patches))
+        shuffled: np.ndarray = rng.permutation(np.repeat(part.places, config.patches))
         return shuffled
 
     def batch(

@@ -51,7 +51,7 @@ class Segmentation:
         """
         from trainables.mask_crops import dealt, holding
 
-        rows = _rows(part)
+        rows = part.places
         count = len(rows) * config.patches
         if not config.favour:
             return dealt(rows, count, rng)
@@ -69,7 +69,7 @@ class Segmentation:
         """
         from trainables.mask_crops import holding, traces, training_views
 
-        favour = config.favour and _chance(config.favour, holding(part.targets)[_rows(part)])
+        favour = config.favour and _chance(config.favour, holding(part.targets)[part.places])
         found = [traces(part.targets, int(row)) for row in rows]
         return training_views([part.images[row] for row in rows], found, config, favour=favour, rng=rng)
 
@@ -99,11 +99,6 @@ class Segmentation:
     def gather(self, ids: Sequence[str], answers: "Sequence[Packed]") -> Maps:
         """Probabilities in steps of 1/255."""
         return Maps(ids=tuple(ids), images=_Unpacked(tuple(answers)), form="byte")
-
-
-def _rows(part: "Part") -> np.ndarray:
-    """int64 [n]: the rows that belong to the part."""
-    return np.arange(len(part.ids)) if part.rows is None else part.rows
 
 
 def _chance(favour: float, holds: np.ndarray) -> float:

@@ -71,7 +71,7 @@ class SuperResolution:
         """`config.patches` rows a picture on average, large pictures more often: each pixel counts alike."""
         from trainables.upscaling import by_area
 
-        rows = np.arange(len(part.ids)) if part.rows is None else part.rows
+        rows = part.places
         areas = np.array([np.prod(part.images[row].shape[:2]) for row in rows], dtype=np.float64)
         return rows[by_area(areas, len(rows) * config.patches, rng)] if len(rows) else rows
 
