@@ -106,5 +106,4 @@ class DenseTrainer:
 
     def _score(self, found: Predictions) -> float:
         part = self.parts["valid"]
-        truth = part.targets if part.rows is None else part.targets.take(part.rows)
-        return self.task.metric.fn(found, truth)
+        return self.task.metric.fn(found, part.targets.take(part.places))

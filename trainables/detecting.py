@@ -14,9 +14,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from trainables.boxes import areas, clip, iou, nms
-from trainables.color import MEAN, color_maps, normalise
+from trainables.color import MEAN, normalise
 from trainables.config import TrialConfig
-from trainables.draws import HUE_TURN, JITTER
 
 ABSENT = -1
 """The label of the rows that only fill up a batch's targets."""
@@ -170,16 +169,6 @@ def padded(rows: Sequence[np.ndarray], width: int) -> Tensor:
     for image, some in zip(filled, rows, strict=True):
         image[: len(some)] = some
     return torch.from_numpy(filled)
-
-
-def coloured(images: Tensor, config: TrialConfig, rng: np.random.Generator) -> Tensor:
-    """uint8 [B, 3, H, W] normalised, after a random change of colour where the trial asks for it."""
-    out = torch.empty(images.shape)
-    if not config.color:
-        return normalise(images, out)
-    reach = np.array([JITTER, JITTER, JITTER, 2 * math.pi * HUE_TURN]) * config.color
-    changes = np.array([1, 1, 1, 0]) + rng.uniform(-1, 1, (len(images), 4)) * reach
-    return color_maps(torch.from_numpy(changes).float()).normalised(images, out)
 
 
 @dataclass(frozen=True)

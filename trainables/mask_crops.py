@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.color import color_maps, normalise
 from trainables.config import TrialConfig
-from trainables.draws import HUE_TURN, JITTER
 from trainables.maps import Maps
+from trainables.recolored import coloured
 from trainables.run_lengths import runs
 
 Traces = tuple[tuple[np.ndarray, np.ndarray], ...]
@@ -171,7 +170,7 @@ def training_views(
             _flipped(mask, flips),
         )
     images = torch.from_numpy(views).permute(0, 3, 1, 2)
-    return _colored(images, config.color, rng), torch.from_numpy(masks)
+    return coloured(images, config.color, rng), torch.from_numpy(masks)
 
 
 def _enlarged(view: np.ndarray, masks: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -199,13 +198,3 @@ def _flipped(image: np.ndarray, flips: tuple[bool, bool, bool]) -> np.ndarray:
     swap, down, across = flips
     image = image.swapaxes(1, 2) if swap else image
     return image[:, :: -1 if down else 1, :: -1 if across else 1]
-
-
-def _colored(images: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
-    """Normalised images [B, 3, S, S] of uint8 ones, in other colors by the strength 0..1."""
-    if not strength:
-        return normalise(images)
-    reach = np.array([JITTER, JITTER, JITTER, 2 * math.pi * HUE_TURN]) * strength
-    changes = np.array([1.0, 1.0, 1.0, 0.0]) + rng.uniform(-1, 1, (len(images), 4)) * reach
-    maps = color_maps(torch.from_numpy(changes.astype(np.float32)))
-    return maps.normalised(images, torch.empty(images.shape))

@@ -73,6 +73,7 @@ class Detection:
         import torch
 
         from trainables import detecting
+        from trainables.recolored import coloured
 
         views, targets = [], []
         for row in rows:
@@ -80,7 +81,7 @@ class Detection:
             view = detecting.window(picture.shape[:2], known, config, rng)
             views.append(view.pixels(picture))
             targets.append(detecting.seen(known, view)[0][:, [0, 1, 2, 3, 5]])
-        return detecting.coloured(torch.stack(views), config, rng), detecting.padded(targets, 5)
+        return coloured(torch.stack(views), config.color, rng), detecting.padded(targets, 5)
 
     def losses(
         self,

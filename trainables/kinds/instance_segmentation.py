@@ -77,6 +77,7 @@ class InstanceSegmentation:
         import torch
 
         from trainables import detecting, masking
+        from trainables.recolored import coloured
 
         views, targets = [], []
         for row in rows:
@@ -89,7 +90,7 @@ class InstanceSegmentation:
             views.append(view.pixels(picture))
             targets.append(np.column_stack([inside[:, [0, 1, 2, 3, 5]], drawn]))
         width = 5 + masking.FRAME**2
-        return detecting.coloured(torch.stack(views), config, rng), detecting.padded(targets, width)
+        return coloured(torch.stack(views), config.color, rng), detecting.padded(targets, width)
 
     def losses(
         self,
