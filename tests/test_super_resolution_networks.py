@@ -17,7 +17,8 @@ from trainables.errors import UsageError
 from trainables.families import load_family
 from trainables.maps import Maps
 from trainables.nets.upscale import Enlarge
-from trainables.upscaling import Kept, by_area, enlarged, patch_pair, random_view, turned, turned_back
+from trainables.turns import turned, turned_back
+from trainables.upscaling import Kept, by_area, enlarged, patch_pair, random_view
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "vdsr": {"depth": 3, "width": 4},

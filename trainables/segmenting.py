@@ -2,8 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from trainables.color import normalise
 from trainables.errors import UsageError
 from trainables.mask_crops import mirrored
+from trainables.turns import VIEWS, turned, turned_back
 
 STRIDE = 32
 """Networks see sides that are multiples of so many px."""
@@ -23,36 +23,7 @@ TILE, OVERLAP = 1024, 128
 Forward = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """A mirror or turn of pictures [..., H, W]: the axes swapped, then upside down, then left to right."""
-
-    swap: bool = False
-    down: bool = False
-    across: bool = False
-
-    def of(self, images: Tensor) -> Tensor:
-        """The images as this view shows them."""
-        return self._mirrored(images.transpose(-1, -2) if self.swap else images)
-
-    def undo(self, images: Tensor) -> Tensor:
-        """The images whose view this is: exactly the inverse of `of`."""
-        upright = self._mirrored(images)
-        return upright.transpose(-1, -2) if self.swap else upright
-
-    def _mirrored(self, images: Tensor) -> Tensor:
-        axes = [axis for axis, turned in ((-2, self.down), (-1, self.across)) if turned]
-        return images.flip(axes) if axes else images
-
-
-VIEWS = {
-    "none": (View(),),
-    "flip": (View(), View(across=True)),
-    "eight": tuple(View(swap=s, down=d, across=a) for s, d, a in product((False, True), repeat=3)),
-}
-
-
-def views_of(tta: str) -> tuple[View, ...]:
+def views_of(tta: str) -> tuple[int, ...]:
     """The views that a trial's `tta` asks for. Raises UsageError for crops, which have no inverse."""
     if tta not in VIEWS:
         raise UsageError(f"tta={tta!r} is not possible for masks.", fix=f"Choose one of {', '.join(VIEWS)}.")
@@ -101,11 +72,13 @@ def _padded(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return larger
 
 
-def _mean(forward: Forward, images: Tensor, views: Sequence[View]) -> Tensor:
+def _mean(forward: Forward, images: Tensor, views: Sequence[int]) -> Tensor:
     """Probabilities float32 [B, C, H, W] of images uint8 [B, 3, H, W], the mean of the views'."""
     shown = normalise(images)
     look = _in_tiles if images.shape[-1] * images.shape[-2] > 4 * TILE**2 else _whole
-    total = torch.stack([view.undo(look(forward, view.of(shown).contiguous())) for view in views])
+    total = torch.stack(
+        [turned_back(look(forward, turned(shown, view).contiguous()), view) for view in views]
+    )
     return total.mean(0)
 
 

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from trainables.color import LUMA, normalise
 from trainables.maps import Maps
+from trainables.turns import VIEWS, turned, turned_back
 
 Forward = Callable[..., Tensor]
 """Normalised float [B, 3, H, W] to pictures [B, 3, rH, rW] in 0..1."""
 
-VIEWS = {"none": (0,), "flip": (0, 1), "eight": tuple(range(8))}
-"""By `config.tta`, the views of a picture whose answers are averaged; see `turned`."""
 PENALTIES: dict[str, Callable[[Tensor], Tensor]] = {
     "l1": torch.abs,
     "l2": torch.square,
@@ -35,19 +34,6 @@ KEPT_BYTES = 1 << 30
 def luma(pictures: Tensor) -> Tensor:
     """[B, 3, H, W] to [B, H, W], on the same scale."""
     return torch.einsum("bchw,c->bhw", pictures, LUMA.to(pictures.device))
-
-
-def turned(x: Tensor, view: int) -> Tensor:
-    """One of the 8 views of [..., H, W]: bit 4 transposes, then bit 2 turns upside down and bit 1 mirrors."""
-    x = x.transpose(-2, -1) if view & 4 else x
-    axes = [axis for bit, axis in ((2, -2), (1, -1)) if view & bit]
-    return x.flip(axes) if axes else x
-
-
-def turned_back(x: Tensor, view: int) -> Tensor:
-    """Undoes `turned`, exactly."""
-    x = turned(x, view & 3)
-    return x.transpose(-2, -1) if view & 4 else x
 
 
 def random_view(flip: bool, vertical: bool, rng: np.random.Generator) -> int:

@@ -47,7 +47,8 @@ class SuperResolution:
 
         Raises UsageError for a loss or views that this kind does not know, before anything is trained.
         """
-        from trainables.upscaling import PENALTIES, VIEWS
+        from trainables.turns import VIEWS
+        from trainables.upscaling import PENALTIES
 
         if config.loss not in ("default", *PENALTIES):
             raise unknown("loss", config.loss, ("default", *PENALTIES))
