@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from trainables.config import TrialConfig
+from trainables.execution import Execution
 from trainables.feed import num_batches
 from trainables.mixing import Targets
 from trainables.objective import DenseObjective
@@ -35,6 +36,7 @@ class DenseTrainer:
         *,
         cancelled: Callable[[], bool] = go_on,
         findings: Path | None = None,
+        executed: Execution | None = None,
     ) -> None:
         assert isinstance(task.kind, DenseKind)
         self.task, self.kind, self.parts, self.config = task, task.kind, parts, config
@@ -45,6 +47,7 @@ class DenseTrainer:
             num_rows=len(self.kind.order(self.train, config, np.random.default_rng(config.seed))),
             cancelled=cancelled,
             findings=findings,
+            executed=executed,
             rules=task.rules,
         )
         self.rng = np.random.default_rng(config.seed)

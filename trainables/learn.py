@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trainables.augment import Augment
 from trainables.config import TrialConfig
+from trainables.execution import Execution
 from trainables.feed import Feed
 from trainables.mixing import Mixer, Targets
 from trainables.objective import Objective
@@ -46,6 +47,7 @@ class Learner(Training):
         *,
         cancelled: Callable[[], bool] = go_on,
         findings: Path | None = None,
+        executed: Execution | None = None,
         rules: Rules | None = None,
     ) -> None:
         super().__init__(
@@ -54,6 +56,7 @@ class Learner(Training):
             num_rows=len(part.places),
             cancelled=cancelled,
             findings=findings,
+            executed=executed,
             rules=rules,
         )
         self.feed = Feed(part, self.device)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trainables import atomic, tta
 from trainables.config import WHOLE, TrialConfig
+from trainables.execution import Execution
 from trainables.families import require_answers
 from trainables.feed import Feed
 from trainables.learn import Learner, Pass
@@ -73,15 +74,24 @@ def trainer_for(
     *,
     cancelled: Callable[[], bool] = go_on,
     findings: Path | None = None,
+    executed: Execution | None = None,
 ) -> Trainer:
-    """The trainer of the task's kind. Raises what `Training` raises."""
+    """The trainer of the task's kind. Raises what `Training` raises; see there for the options."""
     require_answers(config.model, task.kind.answers)
     if isinstance(task.kind, DenseKind):
         from trainables.dense_trainer import DenseTrainer
 
-        return DenseTrainer(task, parts, config, cancelled=cancelled, findings=findings)
+        return DenseTrainer(
+            task, parts, config, cancelled=cancelled, findings=findings, executed=executed
+        )
     learner = Learner(
-        task.kind, parts["train"], config, cancelled=cancelled, findings=findings, rules=task.rules
+        task.kind,
+        parts["train"],
+        config,
+        cancelled=cancelled,
+        findings=findings,
+        executed=executed,
+        rules=task.rules,
     )
     return ClassTrainer(task, task.kind, parts, learner)
 

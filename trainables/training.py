@@ -65,8 +65,8 @@ class Shown:
 class Training:
     """A network with its optimizer, schedule and averages; `begin` completes it.
 
-    How its steps are executed is recalled from the file `findings`, or else probed and kept there. Seeds the
-    global generators. Raises DataError or UsageError for data or a configuration that cannot be trained, and
+    How its steps are executed is given by `executed`, recalled from the file `findings`, or else probed and
+    kept there. Seeds the global generators. Raises DataError or UsageError for data or a configuration that cannot be trained, and
     RuleViolation for a network that costs more or less than the `rules` allow.
     """
 
@@ -81,6 +81,7 @@ class Training:
         num_rows: int,
         cancelled: Callable[[], bool] = go_on,
         findings: Path | None = None,
+        executed: Execution | None = None,
         rules: Rules | None = None,
     ) -> None:
         pretrained.check(config)
@@ -95,10 +96,11 @@ class Training:
         if rules is not None:
             rules.check_cost(self.cost)
         self.findings = Findings(findings, config, self.device)
+        self.executed = executed
 
     def begin(self, goal: Goal, batch: Callable[[], tuple[Tensor, Targets]]) -> None:
         """Make the step, by a probe on a `batch` where no earlier trial left a finding."""
-        execution = self.findings.recall() or self._probe(goal, batch())
+        execution = self.executed or self.findings.recall() or self._probe(goal, batch())
         self.step = Step(self.model, goal, self.config, execution)
         self.schedule = create_schedule(self.config, self.step.optimizer, updates_per_epoch=self.num_updates)
         self.head_first = HeadFirst(self.model, self.config)
