@@ -1,6 +1,6 @@
 """The methods side by side, each scored on images that it was not fitted to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,6 +140,12 @@ def choose(ensembles: Sequence[Ensemble], metric: Metric) -> Ensemble:
     return next(e for e in equals if e.log_loss <= lowest + TIE)
 
 
+def half_interval(predictions: Any, targets: Any, metric: Metric) -> float:
+    """Half the width of the 95 % interval of a score, by bootstrap over the images."""
+    judged = _Holdout(Answers(members=(predictions,), targets=targets), metric, lambda found: found)
+    return judged.error(predictions)
+
+
 def stratified_folds(targets: Any, folds: int) -> list[np.ndarray]:
     """Rows of each fold, always the same; every class is dealt out evenly of targets int64 [N, heads]."""
     classes = isinstance(targets, np.ndarray)
@@ -217,7 +223,7 @@ class _Decide:
 class _Holdout:
     """Scores on the holdout, and how sure they are: every blend on the same resampled images."""
 
-    def __init__(self, answers: Answers | None, metric: Metric, single: _Decide) -> None:
+    def __init__(self, answers: Answers | None, metric: Metric, single: Callable[[Any], Any]) -> None:
         self._metric = metric
         self._answers = answers
         if answers is None or answers.targets is None or not len(answers.targets):
@@ -236,6 +242,12 @@ class _Holdout:
         fn = self._metric.fn
         resampled = [fn(predictions.take(rows), take(targets, rows)) for rows in self._draws]
         return fn(predictions, targets), np.array(resampled)
+
+    def error(self, predictions: Any) -> float:
+        """Half the 95 % interval of the score of some predictions of the same images."""
+        assert self._answers is not None
+        _, resampled = self._evaluate(predictions, self._answers.targets)
+        return _half_width(resampled, len(self._answers.targets))
 
     def scores(self, how: Blend, decide: _Decide) -> dict[str, Any]:
         """The fields of `Ensemble` that speak of the holdout."""

@@ -263,12 +263,18 @@ def main(
     ] = None,
     leaderboard: cli.Board = None,
     search_id: Annotated[str | None, typer.Option("--id", help="Name of this search.")] = None,
+    replay: Annotated[
+        str | None, typer.Option(help="Train TRIAL, or SEARCH/TRIAL, again from its record, and compare.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and end.")] = False,
     as_json: cli.Json = False,
     debug: cli.Debug = False,
 ) -> None:
     """Search models for a task, ensemble the best and write the submission."""
     task = cli.task_or_folder(task, data)
+    if replay is not None:
+        _replay(out, task, replay, as_json=as_json)
+        return
     asked = Asked(
         data=data,
         out=out,
@@ -298,12 +304,27 @@ def main(
         raise SystemExit(128 + result.signal)
 
 
+def _replay(out: Path, task: str, which: str, *, as_json: bool) -> None:
+    """Say each epoch, then whether the trial came out the same; exit code 1 where it did not even alike."""
+    from orchestrator.again import replay
+    from orchestrator.display import say
+
+    metric = load_task(task).metric.name
+    found = replay(
+        out, task, which, heard=lambda row: say(f"epoch {row.epoch}: {metric} {row.valid_metric:.4f}")
+    )
+    print(json.dumps(found.to_json()) if as_json else found.sentence())
+    if not found.close:
+        raise SystemExit(1)
+
+
 EXAMPLES = """
 python -m orchestrator.search digits
 python -m orchestrator.search food11 --data ~/food11 --time 2h
 python -m orchestrator.search --data my_photos/ --time 20m
 python -m orchestrator.search my_task.py --data my_data/
 python -m orchestrator.search food11 --set optimizer=sgd --dry-run
+python -m orchestrator.search food11 --replay 0012
 """
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ EXAMPLES = """
 python -m orchestrator.submit digits
 python -m orchestrator.submit food11 --method vote
 python -m orchestrator.submit food11 --check submission.csv --data data/food11
+python -m orchestrator.submit food11 --search 20260101-120000-ab12 --again
 python -m orchestrator.submit food11 --score 0.8123 --file submission.csv
 """
 
@@ -43,6 +44,19 @@ def submit(folder: SearchFolder, *, task: Task, method: str | None = None) -> Pa
     organisers would refuse the file.
     """
     chosen = _ensemble(folder, task, method)
+    path = write(folder, task, chosen)
+    try:
+        Ledger(folder.path.parent).add(path, _made(folder, chosen, metric=task.metric.name))
+    except DataError as error:
+        say(f"The submission is not in the ledger: {error}", warning=True)
+    return path
+
+
+def write(folder: SearchFolder, task: Task, chosen: Ensemble) -> Path:
+    """The test part's answers of an ensemble, checked; an earlier file is replaced by a valid one only.
+
+    Raises as `submit` does.
+    """
     record = journal.read(folder.journal)
     store = open_store(Path(record.asked["store"]))
     task = task.with_heads(store.heads)
@@ -59,22 +73,18 @@ def submit(folder: SearchFolder, *, task: Task, method: str | None = None) -> Pa
     with atomic.disk_errors("The submission", path):
         unchecked.replace(path)
         unchecked.parent.rmdir()
-    try:
-        Ledger(folder.path.parent).add(path, _made(folder, record, chosen, task=task, store=store))
-    except DataError as error:
-        say(f"The submission is not in the ledger: {error}", warning=True)
     return path
 
 
-def _made(
-    folder: SearchFolder, record: journal.SearchRecord, chosen: Ensemble, *, task: Task, store: Store
-) -> Made:
+def _made(folder: SearchFolder, chosen: Ensemble, *, metric: str) -> Made:
+    record = journal.read(folder.journal)
+    store = open_store(Path(record.asked["store"]))
     return Made(
         search=folder.search_id,
         method=chosen.method,
         members=chosen.trial_ids,
         weights=chosen.weights,
-        metric=task.metric.name,
+        metric=metric,
         valid=chosen.valid_value,
         holdout=chosen.holdout_value,
         holdout_error=chosen.holdout_error,
@@ -184,6 +194,9 @@ def main(
     check_file: Annotated[
         Path | None, typer.Option("--check", help="Only check this file; exit 3 if it is invalid.")
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Predict anew from the stored weights, and compare the files.")
+    ] = False,
     data_root: Annotated[
         Path | None, typer.Option("--data", help="With --check: folder of the data; data/TASK by default.")
     ] = None,
@@ -211,6 +224,7 @@ def main(
         "--method": method,
         "--search": search,
         "--file": file,
+        "--again": again or None,
     }
     _refuse_idle({name for name, value in given.items() if value is not None}, noting=noting)
     if noting:
@@ -228,11 +242,13 @@ def main(
             )
         report = {"path": str(check_file), "rows": len(ids), "valid": True, "number": number}
         line = f"OK: {len(ids)} rows"
+    elif again:
+        report, line = _made_again(folders.find(out, described.name, search), described)
     else:
         report = _submitted(described, folders.find(out, described.name, search), method)
         line = "OK: {rows} rows of {method}\nWritten: {path}".format(**report)
     print(json.dumps(report) if as_json else line)
-    if check_file is None:
+    if check_file is None and not again:
         _tell_the_day(described, ledger, noting=noting)
 
 
@@ -240,8 +256,9 @@ def _refuse_idle(given: set[str], *, noting: bool) -> None:
     """Raises UsageError where an option of those given would do nothing."""
     if "--data" in given and "--check" not in given:
         raise UsageError("--data is for --check: a search knows its data.", fix="Leave --data out.")
-    if {"--check", "--method"} <= given:
-        raise UsageError("--check writes nothing, so no --method.", fix="Leave one of the two out.")
+    for one, other in (("--check", "--method"), ("--check", "--again"), ("--again", "--method")):
+        if {one, other} <= given:
+            raise UsageError(f"{one} and {other} do not go together.", fix="Leave one of the two out.")
     if noting and given - {"--file"}:
         raise UsageError(
             "--score, --private-score and --handed-in write no submission.",
@@ -282,6 +299,14 @@ def _tell_the_day(task: Task, ledger: Ledger, *, noting: bool) -> None:
         say(f"{line} That is more than the rule allows.", warning=True)
     else:
         say(f"{line} Hand this one in after midnight UTC.", warning=True)
+
+
+def _made_again(folder: SearchFolder, task: Task) -> tuple[dict[str, object], str]:
+    from orchestrator.again import submission_again
+
+    path, same = submission_again(folder, task, say)
+    said = "the same, byte for byte" if same else "NOT the same as the submission of the search"
+    return {"path": str(path), "same": same}, f"From the stored weights: {said}.\nWritten: {path}"
 
 
 def _submitted(task: Task, folder: SearchFolder, method: str | None) -> dict[str, object]:

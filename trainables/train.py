@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from trainables import atomic, execution, pretrained
 from trainables.config import WHOLE, TrialConfig
 from trainables.errors import DataError, OrchestratorError
+from trainables.execution import Execution
 from trainables.folding import folded
 from trainables.store import Part, Store
 from trainables.task import Metric, Task
@@ -78,6 +79,7 @@ def train(
     *,
     folder: Path,
     cancelled: Callable[[], bool] = go_on,
+    executed: Execution | None = None,
 ) -> TrialResult:
     """Train one network and keep its best epoch.
 
@@ -89,7 +91,8 @@ def train(
     how its steps were executed and what the network costs, and, where the predictions are of several views,
     tta.json; the value is that of the plain view all the same. A configuration with folds is trained and
     validated as `trainables.folding.folded` says; with nothing to validate on, its last epoch is kept. On a
-    CPU the same seed, number of threads and execution give the same bits. Seeds the global generators.
+    CPU the same seed, number of threads and execution give the same bits; `executed` fixes the latter, which
+    is else recalled or probed. Seeds the global generators.
 
     Raises TrialDiverged on a loss or metric that is not finite, UsageError or DataError for what cannot
     be trained, RuleViolation before the first step for a network outside of the task's bounds on cost,
@@ -100,7 +103,9 @@ def train(
     with _memory_errors(config), atomic.disk_errors("The trial", folder):
         folder.mkdir(parents=True, exist_ok=True)
         atomic.write(folder / "config.json", config.to_json().encode())
-        trainer = trainer_for(task, parts, config, cancelled=cancelled, findings=_findings(store))
+        trainer = trainer_for(
+            task, parts, config, cancelled=cancelled, findings=_findings(store), executed=executed
+        )
         learner = trainer.learner
         reports, best = _epochs(task.metric, trainer, report)
         atomic.write(folder / execution.FILE, _how(trainer, store))

@@ -81,9 +81,7 @@ def trainer_for(
     if isinstance(task.kind, DenseKind):
         from trainables.dense_trainer import DenseTrainer
 
-        return DenseTrainer(
-            task, parts, config, cancelled=cancelled, findings=findings, executed=executed
-        )
+        return DenseTrainer(task, parts, config, cancelled=cancelled, findings=findings, executed=executed)
     learner = Learner(
         task.kind,
         parts["train"],

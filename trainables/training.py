@@ -66,8 +66,8 @@ class Training:
     """A network with its optimizer, schedule and averages; `begin` completes it.
 
     How its steps are executed is given by `executed`, recalled from the file `findings`, or else probed and
-    kept there. Seeds the global generators. Raises DataError or UsageError for data or a configuration that cannot be trained, and
-    RuleViolation for a network that costs more or less than the `rules` allow.
+    kept there. Seeds the global generators. Raises DataError or UsageError for data or a configuration that
+    cannot be trained, and RuleViolation for a network that costs more or less than the `rules` allow.
     """
 
     step: Step
