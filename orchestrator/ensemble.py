@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ensembles.compare import Answers, Ensemble, choose, compare
+from ensembles.compare import Answers, Ensemble, answer, choose, compare
 from ensembles.methods import known_methods
 from orchestrator import cli, folders, journal
 from orchestrator.display import say
@@ -94,6 +94,7 @@ def fit(folder: SearchFolder, *, task: Task, k: int | None = None, method: str =
         methods=[m for m in known_methods() if method in ("all", m) or m in ALWAYS],
         decision=task.decision,
     )
+    chosen = choose(ensembles, task.metric).method if method == "all" else method
     return EnsembleResult(
         task=task.name,
         search_id=folder.search_id,
@@ -101,11 +102,32 @@ def fit(folder: SearchFolder, *, task: Task, k: int | None = None, method: str =
         direction=task.metric.direction,
         members=tuple(member.name for member in bank.members),
         images={name: len(members[0]) for name, members in bank.parts.items()},
-        chosen=choose(ensembles, task.metric).method if method == "all" else method,
+        chosen=chosen,
         asked=method,
         ensembles=tuple(ensembles),
-        notes=(*bank.notes, _seeds(bank), *_tied(ensembles), *_decided(ensembles)),
+        notes=(
+            *bank.notes,
+            _seeds(bank),
+            *_tied(ensembles),
+            *_decided(ensembles),
+            *_beside(next(e for e in ensembles if e.method == chosen), bank, task),
+        ),
     )
+
+
+def _beside(chosen: Ensemble, bank: Bank, task: Task) -> list[str]:
+    """The task's further scores of the chosen ensemble, by its fitted weights."""
+    places = [[member.name for member in bank.members].index(name) for name in chosen.trial_ids]
+    notes = []
+    for metric in task.beside:
+        scores = []
+        for part in ("valid", "holdout", "test"):
+            truth, members = bank.targets.get(part), bank.parts.get(part)
+            if truth is not None and members and len(truth):
+                merged = answer(chosen, [members[place] for place in places], task.decision)
+                scores.append(f"{part} {score(metric.fn(merged, truth))}")
+        notes += [f"{metric.name} of {chosen.method}: {', '.join(scores)}."] if scores else []
+    return notes
 
 
 def members_for(record: journal.SearchRecord) -> int:

@@ -92,7 +92,8 @@ class FinalConductor(Conductor):
         planned = 0
         if found:
             pace = finals.pace_of(found[0], self.record)
-            fitting = finals.how_many(self.finals, pace, seconds=left, slots=self.slots)
+            stretch = finals.stretch_of(found[0], self.metric)
+            fitting = finals.how_many(self.finals, pace, seconds=left, slots=self.slots, stretch=stretch)
             planned = min(fitting, len(found) * self.finals.seeds * self.finals.parts)
         self._planned = self._first = planned
         wide = math.ceil(planned / self.finals.seeds) if self.finals.pooled else planned

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from orchestrator.journal import FINISHED, SearchRecord, TrialRecord
 from trainables.config import WHOLE, TrialConfig, trial_config
 from trainables.errors import UsageError
+from trainables.task import Metric
 
 SEARCH_SHARE = 0.3
 """Of the time, for the search proper; the finals have the rest."""
@@ -23,7 +24,10 @@ SEEDS = 2
 """Of each configuration, where nobody says how many."""
 LONGEST = 4.0
 """A final runs at most so many times the epochs of the trial that it is of. As many are trained as fit at the
-trial's own length; what the time holds beyond that makes them longer."""
+trial's own length, or at `UNDERFIT` times that; what the time holds beyond that makes them longer."""
+UNDERFIT = 2.5
+"""By how much a final is meant to outlast a trial that was no better on what it is taught than in validation:
+it is yet to learn, and longer training is worth more than further seeds."""
 ALIKE = 0.1
 """Gower distance below which two configurations are one."""
 MARGIN = 0.92
@@ -193,10 +197,23 @@ def _around(trial: TrialRecord) -> float:
     return trial.seconds - math.fsum(float(row["seconds"]) for row in trial.reports)
 
 
-def how_many(finals: Finals, pace: Pace, *, seconds: float, slots: int) -> int:
+def stretch_of(trial: TrialRecord, metric: Metric) -> float:
+    """How many times the trial's epochs its finals are meant to run, at least.
+
+    Training scores are of augmented and mixed pictures, so they reach those of validation only late.
+    """
+    best = next((row for row in trial.reports if row["epoch"] == trial.best_epoch), None)
+    if best is None or best.get("train_metric") is None:
+        return 1.0
+    learned, validated = (metric.utility(best[f"{part}_metric"]) for part in ("train", "valid"))
+    return UNDERFIT if learned <= validated else 1.0
+
+
+def how_many(finals: Finals, pace: Pace, *, seconds: float, slots: int, stretch: float = 1.0) -> int:
     """Trainings that `seconds` hold on so many slots, in whole rounds or groups of folds, or 0.
 
-    A final shorter than the trial that it is of would be worth less than going on with the search.
+    Each is to run `stretch` times as long as the trial that it is of, where the time holds at least a round
+    of these. A final shorter than its trial would be worth less than going on with the search.
     """
     if math.isinf(seconds):
         return finals.most
@@ -204,7 +221,7 @@ def how_many(finals: Finals, pace: Pace, *, seconds: float, slots: int) -> int:
     shortest = pace.takes(min(pace.epochs, finals.epochs or pace.epochs), finals.growth)
     if usable < math.ceil(parts / slots) * shortest:
         return 0
-    each = pace.takes(finals.epochs or pace.epochs, finals.growth)
+    each = pace.takes(finals.epochs or stretch * pace.epochs, finals.growth)
     whole = slots * int(usable / each) if parts == 1 else parts * int(usable * slots / (parts * each))
     return min(finals.most, max(whole, slots if parts == 1 else parts))
 

@@ -43,10 +43,12 @@ def check_models(
 def _child(
     pipe: Connection, configs: Sequence[TrialConfig], name: str, space: str, heads: tuple[Head, ...]
 ) -> None:
-    from trainables.families import require_answers
+    from trainables.families import require_answers, require_read
 
     try:
         task = load_task(name).under(space).with_heads(heads)
+        for config in configs:
+            require_read(config, task.kind.answers)
         for config in {config.model: config for config in configs}.values():
             require_answers(config.model, task.kind.answers)
             _build(config, task.kind.num_outputs(config))

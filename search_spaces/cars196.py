@@ -5,6 +5,10 @@ from typing import Any
 LARGE = ["resnet50", "resnetv2_50", "convnext_tiny", "efficientnet_b2"]
 
 
+VIEWS = {"tta": "crops", "tta_plain": 0.2}
+"""The whole picture and five crops of it, all counting about alike."""
+
+
 def space(trial: Any) -> dict[str, Any]:
     on_cpu = trial.user_attrs["device"] == "cpu"
     return _scratch(trial) if on_cpu and not trial.user_attrs.get("weights") else _fine_tuned(trial, on_cpu)
@@ -24,9 +28,9 @@ def _scratch(trial: Any) -> dict[str, Any]:
         "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.15),
         "dropout": trial.suggest_float("dropout", 0.0, 0.2),
         "mixup": 0.2,
-        "tta": "flip",
+        **VIEWS,
         "translate": trial.suggest_float("translate", 0.0, 0.12),
-        **_augmentation(trial, strength=0.8),
+        **_augmentation(trial, strength=0.5),
         "depth": trial.suggest_int("depth", 4, 7),
         "width": trial.suggest_categorical("width", [24, 32]),
         "pooling": trial.suggest_categorical("pooling", ["max", "blur"]),

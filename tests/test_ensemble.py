@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from trainables.errors import DataError, NoTrialSucceeded, UsageError
 from trainables.metrics import accuracy
 from trainables.predictions import Dense
 from trainables.store import Store, open_store
-from trainables.task import load_task
+from trainables.task import Metric, load_task
 
 TASK = load_task("food11")
 
@@ -54,6 +55,17 @@ def test_the_scores_are_those_of_the_blend_on_the_holdout(search: folders.Search
     targets = store.parts["holdout"].targets
     assert targets is not None
     assert result.best.holdout_value == accuracy(blend(members, result.best.blend), targets)
+
+
+def test_further_scores_of_the_task_stand_below_and_choose_nothing(
+    search: folders.SearchFolder, store: Store
+) -> None:
+    wrong = Metric(name="error rate", direction="minimize", fn=lambda p, t: 1 - accuracy(p, t))
+    result = ensemble(search, task=replace(TASK, beside=(wrong,)), k=3, method="prob_mean")
+    assert result.best.holdout_value is not None
+    [note] = [note for note in result.notes if note.startswith("error rate of prob_mean")]
+    assert note.endswith(f"holdout {1 - result.best.holdout_value:.4f}.")
+    assert result.ensembles == ensemble(search, task=TASK, k=3, method="prob_mean").ensembles
 
 
 def test_a_method_asked_for_is_chosen_and_stands_beside_the_mean_and_the_best(

@@ -114,6 +114,19 @@ def test_time_goes_to_more_finals_once_they_are_longer_than_the_search_made_them
     assert finals.how_many(plan, PACE, seconds=math.inf, slots=2) == plan.most
 
 
+def test_what_is_yet_to_learn_is_trained_longer_and_less_often() -> None:
+    def learned(train: float | None) -> TrialRecord:
+        row = {"epoch": 10, "seconds": 1.0, "train_metric": train, "valid_metric": 0.4}
+        return replace(trial(0, 0.4), reports=(row,), best_epoch=10)
+
+    assert finals.stretch_of(learned(0.3), ACCURACY) == finals.UNDERFIT
+    assert finals.stretch_of(learned(0.8), ACCURACY) == 1.0
+    assert finals.stretch_of(learned(None), ACCURACY) == 1.0  # dense kinds do not measure it
+    plan = Finals(seeds=2)
+    counts = [finals.how_many(plan, PACE, seconds=s, slots=2, stretch=2.5) for s in (20, 40, 110, 160, 900)]
+    assert counts == [0, 2, 2, 4, 6]
+
+
 @pytest.mark.parametrize("seconds", [40.0, 110.0, 160.0, 900.0])
 def test_finals_end_before_the_time_does(seconds: float) -> None:
     plan = Finals(seeds=2)

@@ -1,12 +1,13 @@
-"""What a search refuses before its first trial: models that cost more than the rules allow."""
+"""What a search refuses before its first trial: models that cost more than the rules allow, idle settings."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.preflight import check_models
 from trainables.config import trial_config
-from trainables.errors import RuleViolation
+from trainables.errors import RuleViolation, UsageError
 from trainables.task import load_task
 
 TASK = """
@@ -31,3 +32,19 @@ def test_models_outside_the_bounds_are_counted_and_refused_where_all_are(tmp_pat
     assert note.startswith("2 of 3 sampled models are outside the bounds")
     with pytest.raises(RuleViolation, match=r"more than the 1 million allowed: be frugal\."):
         check_models([LARGE], **where)
+
+
+@pytest.mark.parametrize(
+    ("task", "setting"),
+    [
+        ("severstal", {"model": "unet", "rotation": 10.0}),
+        ("super_resolution", {"model": "vdsr", "mixup": 0.2}),
+        ("global_wheat", {"model": "centres", "tta": "flip_crops"}),
+        ("digits", {"model": "convnet", "vertical_flip": True}),
+        ("digits", {"model": "convnet", "tta": "eight"}),
+    ],
+)
+def test_what_nothing_would_read_is_refused(task: str, setting: dict[str, Any]) -> None:
+    name = next(key for key in setting if key != "model")
+    with pytest.raises(UsageError, match=name):
+        check_models([trial_config(setting)], task=task, space=task, heads=load_task(task).kind.heads)

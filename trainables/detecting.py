@@ -81,9 +81,7 @@ EIGHT = tuple(
 
 def turns(config: TrialConfig) -> tuple[Turn, ...]:
     """The views that the trial's test-time augmentation asks for, the plain one first."""
-    return {"eight": EIGHT, "flip": (PLAIN, MIRRORED), "flip_crops": (PLAIN, MIRRORED)}.get(
-        config.tta, (PLAIN,)
-    )
+    return {"eight": EIGHT, "flip": (PLAIN, MIRRORED), "none": (PLAIN,)}[config.tta]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,6 +42,38 @@ def require_answers(model: str, answers: str) -> None:
         )
 
 
+OF_CLASSES = (
+    *("mixup", "cutmix", "label_smoothing", "class_weights", "balance", "hard_share", "ordinal"),
+    *("augment", "rotation", "erasing", "start_size", "tta_plain"),
+)
+OF_DENSE = ("loss", "patches", "favour", "vertical_flip")
+"""Fields of a trial that only kinds of classes read, and those that only dense kinds do."""
+VIEWS = {True: ("none", "flip", "crops", "flip_crops"), False: ("none", "flip", "eight")}
+"""Test-time augmentation of kinds of classes, and of dense kinds."""
+
+
+def require_read(config: "TrialConfig", answers: str) -> None:
+    """Raises UsageError where the configuration sets something that nothing would read.
+
+    `answers` is what the task's kind asks for; see `Kind.answers`.
+    """
+    from trainables.config import TrialConfig
+
+    usual, classes = TrialConfig(model=config.model), answers == "classes"
+    for name in OF_DENSE if classes else OF_CLASSES:
+        value = getattr(config, name)
+        if value != getattr(usual, name):
+            raise UsageError(
+                f"{name}={value!r} would do nothing: nothing that answers with {answers} reads it.",
+                fix=f"Leave {name} out of the space or of --set.",
+            )
+    if config.tta not in VIEWS[classes]:
+        raise UsageError(
+            f"tta={config.tta!r} is not possible for what answers with {answers}.",
+            fix=f"Set it to one of {', '.join(VIEWS[classes])}.",
+        )
+
+
 def load_family(model: str) -> Family:
     """The family that builds `model`. Cheap: torch and timm are imported by `build`."""
     own = model in known_modules("trainables.models")

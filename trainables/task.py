@@ -288,6 +288,8 @@ class Task:
     answer: Answer
     space: str
     baselines: tuple[Baseline, ...] = ()
+    beside: tuple[Metric, ...] = ()
+    """Further scores, shown for the chosen ensemble; nothing is chosen by them."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Trial parameters that hold for every trial of the task unless the space or the user says otherwise."""
     decision: Decision | None = None

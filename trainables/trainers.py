@@ -12,7 +12,7 @@ from torch import Tensor
 from trainables import atomic, tta
 from trainables.config import WHOLE, TrialConfig
 from trainables.execution import Execution
-from trainables.families import require_answers
+from trainables.families import require_answers, require_read
 from trainables.feed import Feed
 from trainables.learn import Learner, Pass
 from trainables.store import Part
@@ -78,6 +78,7 @@ def trainer_for(
 ) -> Trainer:
     """The trainer of the task's kind. Raises what `Training` raises; see there for the options."""
     require_answers(config.model, task.kind.answers)
+    require_read(config, task.kind.answers)
     if isinstance(task.kind, DenseKind):
         from trainables.dense_trainer import DenseTrainer
 

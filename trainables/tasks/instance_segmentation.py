@@ -83,7 +83,14 @@ def _require_same(folder: Path, train: Mapping[int, str], test: Mapping[int, str
         )
 
 
+def coco_ap50(predictions: Instances, truth: Instances) -> float:
+    """COCO's mask AP at IoU 0.50 alone; 0 where the truth has no object to find."""
+    value = average_precision(matched_masks(predictions, truth)).ap50
+    return value if value == value else 0.0
+
+
 MASK_AP = Metric(name="mask AP", direction="maximize", fn=coco_ap, each=matched_masks, total=_ap)
+MASK_AP50 = Metric(name="mask AP50", direction="maximize", fn=coco_ap50)
 
 TASK = Task(
     name="instance_segmentation",
@@ -91,6 +98,7 @@ TASK = Task(
     kind=InstanceSegmentation(heads=(Head(name="object", classes=()),)),
     read=read,
     metric=MASK_AP,
+    beside=(MASK_AP50,),
     rules=Rules(
         pretrained=True,
         external_data=False,

@@ -8,7 +8,7 @@ from trainables.coco_layouts import coco_json
 from trainables.kinds.instance_segmentation import InstanceSegmentation
 from trainables.layouts import Listing, home, unlabelled
 from trainables.task import Head, Rules, Splits, Task
-from trainables.tasks.instance_segmentation import MASK_AP, head_of, labelled
+from trainables.tasks.instance_segmentation import MASK_AP, MASK_AP50, head_of, labelled
 
 JSON = "annotations.json"
 NEEDS = (JSON, "images")
@@ -45,6 +45,7 @@ TASK = Task(
     kind=InstanceSegmentation(heads=(Head(name="object", classes=()),)),
     read=read,
     metric=MASK_AP,
+    beside=(MASK_AP50,),
     rules=Rules(pretrained=True, external_data=True),
     answer=CocoAnswer(categories=()),
     space="instance_segmentation",

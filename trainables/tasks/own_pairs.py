@@ -8,7 +8,7 @@ from trainables.kinds.super_resolution import SuperResolution
 from trainables.layouts import Listing, home, unlabelled
 from trainables.picture_answers import PictureAnswer
 from trainables.task import Rules, Splits, Task
-from trainables.tasks.super_resolution import PSNR
+from trainables.tasks.super_resolution import PSNR, SSIM
 
 NEEDS = ("low", "high")
 GET = """Put your data so that it looks like this:
@@ -43,6 +43,7 @@ TASK = Task(
     kind=SuperResolution(),
     read=read,
     metric=PSNR,
+    beside=(SSIM,),
     rules=Rules(pretrained=True, external_data=True),
     answer=PictureAnswer(),
     space="super_resolution",

@@ -10,7 +10,7 @@ from trainables.kinds.super_resolution import SuperResolution
 from trainables.layouts import home, unlabelled
 from trainables.maps import Maps
 from trainables.picture_answers import PictureAnswer
-from trainables.picture_metrics import mean_psnr
+from trainables.picture_metrics import mean_psnr, mean_ssim
 from trainables.task import Baseline, Metric, Rules, Splits, Task
 
 SCALE = 3
@@ -45,6 +45,7 @@ def each_psnr(predictions: Maps, truth: Maps) -> np.ndarray:
 
 
 PSNR = Metric(name="PSNR", direction="maximize", fn=mean_psnr, each=each_psnr)
+SSIM = Metric(name="SSIM", direction="maximize", fn=mean_ssim)
 
 TASK = Task(
     name="super_resolution",
@@ -52,6 +53,7 @@ TASK = Task(
     kind=SuperResolution(scale=SCALE),
     read=read,
     metric=PSNR,
+    beside=(SSIM,),
     rules=Rules(
         pretrained=False,
         external_data=False,
