@@ -308,7 +308,7 @@ def main(
     debug: cli.Debug = False,
 ) -> None:
     """Compare ways to merge the best trials of a search, and choose one by validation. Trains nothing."""
-    from orchestrator.tracker import log_ensemble
+    from orchestrator.tracker import bring_up
 
     described = load_task(task)
     folder = folders.find(out, described.name, search)
@@ -316,7 +316,7 @@ def main(
     before = folder.ensemble.read_bytes() if folder.ensemble.exists() else b""
     result = ensemble(folder, task=described, k=k, method=method)
     if (folder.path / "tracking.json").exists() and folder.ensemble.read_bytes() != before:
-        say(log_ensemble(folder))
+        say(bring_up(folder))
     if as_json:
         print(json.dumps(to_json(result, folder, task=described, board=board)))
         return

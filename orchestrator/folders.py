@@ -37,6 +37,11 @@ class SearchFolder:
         return self.path / "ensemble.json"
 
     @property
+    def report(self) -> Path:
+        """Folder of the report: report.html, report.md, ..., figures/, tables/."""
+        return self.path / "report"
+
+    @property
     def log(self) -> Path:
         return self.path / "search.log"
 

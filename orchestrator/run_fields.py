@@ -12,9 +12,10 @@ from orchestrator.journal import SearchRecord, TrialRecord
 Metric = tuple[str, float, int, int]
 """Key, value, time in ms since 1970, step: the epoch."""
 NOTE = (
-    "Searches of the task `{task}`. A run is one trial (`kind = trial`) or one ensemble (`kind = ensemble`); "
-    "the runs of one search share their `search_id`: group or filter the charts by it. `val/best` is the "
-    "score of the best epoch; `state` says how a trial ended: COMPLETE, PRUNED (stopped early) or FAIL."
+    "Searches of the task `{task}`. A run is one trial (`kind = trial`), one ensemble (`kind = ensemble`) or "
+    "the report (`kind = report`); the runs of one search share their `search_id`: group or filter the "
+    "charts by it. `val/best` is the score of the best epoch; `state` says how a trial ended: COMPLETE, "
+    "PRUNED (stopped early) or FAIL."
 )
 
 
@@ -84,6 +85,20 @@ def ensemble_tags(folder: SearchFolder, record: SearchRecord, ensemble: Mapping[
             "folder": folder.path,
             "mlflow.runName": f"ensemble {method}",
             "mlflow.note.content": markdown(ensemble.get("table") or []),
+        }
+    )
+
+
+def report_tags(folder: SearchFolder, record: SearchRecord) -> dict[str, str]:
+    """Of the run whose artifacts are the report."""
+    return _known(
+        {
+            **_search_tags(folder, record),
+            "kind": "report",
+            "state": "COMPLETE",
+            "folder": folder.report,
+            "mlflow.runName": "report",
+            "mlflow.note.content": "The report of the search: open report.html among the artifacts.",
         }
     )
 

@@ -125,8 +125,8 @@ class Tracker:
         )
 
 
-def log_ensemble(folder: SearchFolder, *, uri: str | None = None, timeout_s: float = CLOSE_S) -> str:
-    """Write the ensemble of ensemble.json, and whatever else MLflow misses of the search.
+def bring_up(folder: SearchFolder, *, uri: str | None = None, timeout_s: float = CLOSE_S) -> str:
+    """Write whatever MLflow misses of the search: an ensemble or a report that was made anew, trials.
 
     Never raises and takes at most `timeout_s`. Returns "" or what is missing, as `Tracker.close` does.
     """

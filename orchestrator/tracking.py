@@ -36,6 +36,7 @@ ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+REPORT = "report"
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED"}
 log = logging.getLogger(__name__)
 
@@ -133,6 +134,8 @@ class Writer:
                     self._client.set_terminated(self._runs[trial.trial_id].info.run_id, "KILLED")
             if last and self.folder.ensemble.exists():
                 self._write_ensemble(record)
+            if last and self.folder.report.exists():
+                self._write_report(record)
         except Exception:
             self._client = None
             raise
@@ -145,7 +148,7 @@ class Writer:
         while page.token:
             page = client.search_runs([self.experiment_id], of_search, page_token=page.token)
             runs = [*runs, *page]
-        self._runs = {run.data.tags.get("trial_id") or run.data.tags.get("digest", ""): run for run in runs}
+        self._runs = {_key(run.data.tags): run for run in runs}
         self._client = client
 
     def _write_trial(self, record: SearchRecord, trial: TrialRecord) -> None:
@@ -220,6 +223,18 @@ class Writer:
         self._client.set_terminated(run.info.run_id, "FINISHED")
         self._runs[digest] = self._client.get_run(run.info.run_id)
 
+    def _write_report(self, record: SearchRecord) -> None:
+        """One run a search; a report that was written anew takes the place of the earlier one."""
+        pages = sorted(path for path in self.folder.report.glob("report.*"))
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in pages)).hexdigest()[:16]
+        before = self._runs.get(REPORT)
+        if before is not None and _is_closed(before) and before.data.tags.get("digest") == digest:
+            return
+        run = self._begin(REPORT, fields.report_tags(self.folder, record) | {"digest": digest}, seconds=0.0)
+        self._client.log_artifacts(run.info.run_id, str(self.folder.report))
+        self._client.set_terminated(run.info.run_id, "FINISHED")
+        self._runs[REPORT] = self._client.get_run(run.info.run_id)
+
     def _batch(
         self,
         run: Any,
@@ -275,6 +290,11 @@ def _experiment(client: Any, uri: str, task: str, out: Path) -> str:
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)
+
+
+def _key(tags: Mapping[str, str]) -> str:
+    """By which a run is known: the trial's id, `REPORT`, or the digest of an ensemble."""
+    return REPORT if tags.get("kind") == REPORT else tags.get("trial_id") or tags.get("digest", "")
 
 
 def _is_closed(run: Any) -> bool:

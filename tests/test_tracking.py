@@ -19,7 +19,7 @@ import pytest
 from orchestrator import tracking
 from orchestrator.ensemble import ensemble
 from orchestrator.run_fields import markdown
-from orchestrator.tracker import Tracker, log_ensemble
+from orchestrator.tracker import Tracker, bring_up
 from orchestrator.ui import free_port, serving
 from tests.made_search import MadeSearch, digits_store
 from trainables.errors import DataError, OrchestratorError
@@ -272,6 +272,21 @@ def test_an_ensemble_made_anew_is_another_run(made: MadeSearch) -> None:
     assert {"ensemble prob_mean", "ensemble vote"} < set(runs(made))
 
 
+def test_a_report_is_one_run_and_what_was_written_anew_takes_its_place(made: MadeSearch) -> None:
+    made.whole_trial(0)
+    made.folder.report.mkdir()
+    (made.folder.report / "report.html").write_text("<h1>first</h1>")
+    folder = made.finish()
+    tracking.sync(folder)
+    (folder.report / "report.html").write_text("<h1>second</h1>")
+    tracking.sync(folder)
+    assert tracking.sync(folder) == 0
+    run = runs(made)["report"]
+    assert (run.data.tags["kind"], run.info.status) == ("report", "FINISHED")
+    kept = Path(run.info.artifact_uri.removeprefix("file://")) / "report.html"
+    assert kept.read_text() == "<h1>second</h1>"
+
+
 def test_an_ensemble_file_that_tells_little_is_still_a_run(made: MadeSearch) -> None:
     made.whole_trial(0)
     made.folder.ensemble.write_text('{"method": "greedy"}')
@@ -382,7 +397,7 @@ def test_a_locked_database_neither_holds_the_search_up_nor_loses_anything(made: 
     lock.execute("BEGIN EXCLUSIVE")
     try:
         started = time.monotonic()
-        missing = log_ensemble(made.folder, timeout_s=4)
+        missing = bring_up(made.folder, timeout_s=4)
         assert time.monotonic() - started < 6
     finally:
         lock.close()
