@@ -1,4 +1,4 @@
-"""Every classification competition, one after the other, by the product's own command.
+"""Every competition, one after the other, by the product's own command.
 
 python -m benchmarks.competitions --data DIR [--time 2m] [--only food11,cars196] [--json]
 
@@ -22,7 +22,9 @@ from typing import Any
 from orchestrator.plan import parse_duration
 from trainables.errors import unknown
 
-TASKS = ("food11", "cars196", "clipart65", "aptos2019", "bengali", "mygo")
+CLASSES = ("food11", "cars196", "clipart65", "aptos2019", "bengali", "mygo")
+DENSE = ("super_resolution", "severstal", "global_wheat", "instance_segmentation")
+TASKS = CLASSES + DENSE
 LAYOUT_OF = {"mygo": "clipart65"}
 """Tasks whose folder may be made of another's: both are `train/CLASS/*`, `valid/CLASS/*`, `test/*`."""
 HEADS = ("task", "metric", "trials", "single", "valid", "holdout", "method", "rows", "check", "seconds")
@@ -45,7 +47,7 @@ class Row:
     holdout_error: float | None = None
     """Half of the 95 % interval."""
     rows: int = 0
-    """Of the submission, without its header."""
+    """Test pictures that the submission answers."""
     checked: bool = False
     """Whether `submit --check` accepts the submission and knows it from the ledger."""
     failure: str = ""
@@ -92,7 +94,7 @@ def run(task: str, data: Path, out: Path, *, limit: str) -> Row:
         valid=found["valid_value"],
         holdout=found["holdout_value"],
         holdout_error=found["holdout_error"],
-        rows=len(Path(submission).read_text().splitlines()) - 1,
+        rows=checked["rows"],
         checked=checked["valid"] and checked["number"] is not None,
         seconds=seconds,
     )

@@ -50,7 +50,6 @@ class DenseTrainer:
             executed=executed,
             rules=task.rules,
         )
-        self.rng = np.random.default_rng(config.seed)
         self.learner.begin(DenseObjective(self.kind, config), self._first_batch)
 
     @property
@@ -58,7 +57,7 @@ class DenseTrainer:
         return {"pictures": "of their own size"}
 
     def learn(self, epoch: int) -> Learned:
-        order = self.kind.order(self.train, self.config, self.rng)
+        order = self.kind.order(self.train, self.config, self.learner.rng)
         size = self.learner.update_size
         count = num_batches(len(order), size)
         batches = [order[i * size : (i + 1) * size].tolist() for i in range(count)]
@@ -70,9 +69,9 @@ class DenseTrainer:
         found = self._answers(self.parts["valid"], plain, self.learner.cancelled)
         return Validated(loss=None, metric=self._score(found), answers=found)
 
-    def predict(self, answers: Predictions, folder: Path) -> None:
+    def predict(self, answers: Predictions | None, folder: Path) -> None:
         for name in ("valid", "holdout", "test"):
-            if name == "valid" and self.config.tta == "none":
+            if name == "valid" and self.config.tta == "none" and answers is not None:
                 found = answers
             else:
                 found = self._answers(self.parts[name], self.config, go_on)
@@ -80,7 +79,7 @@ class DenseTrainer:
 
     def _views(self, batches: Sequence[Sequence[int]]) -> Iterator[tuple[Tensor, Targets]]:
         for rows in batches:
-            views, targets = self.kind.batch(self.train, rows, self.config, self.rng)
+            views, targets = self.kind.batch(self.train, rows, self.config, self.learner.rng)
             yield (
                 views.to(self.learner.device, non_blocking=True),
                 Targets(first=targets.to(self.learner.device, non_blocking=True)),

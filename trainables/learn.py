@@ -64,16 +64,16 @@ class Learner(Training):
             require_sizes(self.model, config)
         targets = self.feed.targets_of(self.feed.rows)
         self.sampler = Sampler(config, self.feed.rows, targets.cpu())
-        self.mixer = Mixer(config, torch.Generator().manual_seed(config.seed + 2))
-        self.order = torch.Generator().manual_seed(config.seed)
-        self.draws = torch.Generator().manual_seed(config.seed + 1)
-        self.augment, self.size = Augment(config, self.draws), config.image_size
+        seeds = {"order": config.seed, "draws": config.seed + 1, "mixing": config.seed + 2}
+        self.generators = {name: torch.Generator().manual_seed(seed) for name, seed in seeds.items()}
+        self.mixer = Mixer(config, self.generators["mixing"])
+        self.augment, self.size = Augment(config, self.generators["draws"]), config.image_size
         self.begin(Objective(kind, config, targets), self._plain_batch)
 
     def learn(self, epoch: int) -> Pass:
         """Epoch `epoch`, counted from 1, of training. Raises Interrupted and TrialDiverged."""
         self._resize(size_in(self.config, epoch))
-        seen = list(self.feed.batches(self.sampler.epoch(self.order), self.update_size))
+        seen = list(self.feed.batches(self.sampler.epoch(self.generators["order"]), self.update_size))
         shown = self.run(epoch, self._views(seen))
         return Pass(loss=shown.loss, lr=shown.lr, rows=torch.cat(seen), answers=torch.cat(shown.kept))
 
@@ -108,7 +108,8 @@ class Learner(Training):
         """Let training pictures have `size` px from now on; the random numbers go on."""
         if size != self.size:
             config = dataclasses.replace(self.config, image_size=size)
-            self.augment, self.size = Augment(config, self.draws, path=self.augment.path), size
+            self.augment = Augment(config, self.generators["draws"], path=self.augment.path)
+            self.size = size
 
     def _plain_batch(self) -> tuple[Tensor, Targets]:
         rows = self.feed.rows[: self.config.batch_size]

@@ -17,6 +17,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from trainables import atomic, execution, pretrained
+from trainables.checkpoints import Checkpoints, State, captured, restore
 from trainables.config import WHOLE, TrialConfig
 from trainables.errors import DataError, OrchestratorError
 from trainables.execution import Execution
@@ -24,8 +25,9 @@ from trainables.folding import folded
 from trainables.store import Part, Store
 from trainables.task import Metric, Task
 from trainables.trainers import Trainer, trainer_for
-from trainables.training import Interrupted, TrialDiverged, go_on
+from trainables.training import Interrupted, Training, TrialDiverged, go_on
 
+CHECKPOINTS = "checkpoints"
 __all__ = ["EpochReport", "TrialDiverged", "TrialResult", "train"]
 
 
@@ -64,7 +66,10 @@ class TrialResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The best epoch so far: its weights, copied to the CPU, and what it answers to the validation part."""
+    """The best epoch so far: its weights, copied to the CPU, and what it answers to the validation part.
+
+    The answers are None where the trial went on from a checkpoint behind that epoch.
+    """
 
     report: EpochReport
     weights: dict[str, Tensor]
@@ -90,9 +95,12 @@ def train(
     valid.npz, holdout.npz and test.npz, the weights and predictions being the best epoch's, execution.json,
     how its steps were executed and what the network costs, and, where the predictions are of several views,
     tta.json; the value is that of the plain view all the same. A configuration with folds is trained and
-    validated as `trainables.folding.folded` says; with nothing to validate on, its last epoch is kept. On a
-    CPU the same seed, number of threads and execution give the same bits; `executed` fixes the latter, which
-    is else recalled or probed. Seeds the global generators.
+    validated as `trainables.folding.folded` says; with nothing to validate on, its last epoch is kept.
+
+    After each epoch a checkpoint is written there. Called again on the folder of a trial that was killed,
+    with the same configuration, it goes on behind the last one, having reported the epochs before it once
+    more. On a CPU the same seed, number of threads and execution give the same bits, killed or not;
+    `executed` fixes the latter, which is else recalled or probed. Seeds the global generators.
 
     Raises TrialDiverged on a loss or metric that is not finite, UsageError or DataError for what cannot
     be trained, RuleViolation before the first step for a network outside of the task's bounds on cost,
@@ -103,16 +111,23 @@ def train(
     with _memory_errors(config), atomic.disk_errors("The trial", folder):
         folder.mkdir(parents=True, exist_ok=True)
         atomic.write(folder / "config.json", config.to_json().encode())
+        checkpoints = Checkpoints(folder / CHECKPOINTS)
+        before = checkpoints.latest()
+        if before is not None and before.about["config"] != config.to_json():
+            before = None
+        if before is not None:
+            executed = Execution(**before.about["execution"])
         trainer = trainer_for(
             task, parts, config, cancelled=cancelled, findings=_findings(store), executed=executed
         )
         learner = trainer.learner
-        reports, best = _epochs(task.metric, trainer, report)
+        reports, best = _epochs(task.metric, trainer, report, Kept(checkpoints, before))
         atomic.write(folder / execution.FILE, _how(trainer, store))
         atomic.write(folder / "curve.csv", _curve(reports))
         atomic.write(folder / "weights.safetensors", _weights(best))
         learner.evaluated.load_state_dict(best.weights)
         trainer.predict(best.answers, folder)
+        checkpoints.clear()
     return TrialResult(
         value=best.report.valid_metric,
         best_epoch=best.report.epoch,
@@ -122,13 +137,14 @@ def train(
 
 
 def _epochs(
-    metric: Metric, trainer: Trainer, report: Callable[[EpochReport], bool]
+    metric: Metric, trainer: Trainer, report: Callable[[EpochReport], bool], kept: "Kept"
 ) -> tuple[list[EpochReport], Best]:
     """Train until the last epoch, the end of patience, a no from `report`, or a cancellation."""
-    reports: list[EpochReport] = []
-    best: Best | None = None
     config = trainer.learner.config
-    for epoch in range(1, config.epochs + 1):
+    reports, best = kept.restored(trainer.learner)
+    if best is not None and not all(_goes_on(row, report) for row in reports):
+        return reports, best
+    for epoch in range(len(reports) + 1, config.epochs + 1):
         try:
             row, answers = _epoch(trainer, epoch)
         except Interrupted:
@@ -139,11 +155,48 @@ def _epochs(
         if chosen or config.folds == WHOLE:
             weights = _kept(trainer.learner.evaluated, {} if best is None else best.weights)
             best = Best(report=row, weights=weights, answers=answers)
-        if not report(row) or row.last:
+        assert best is not None
+        kept.save(trainer.learner, reports, best)
+        if not _goes_on(row, report):
             break
     if best is None:
         raise OrchestratorError("Stopped before its first epoch ended.", fix="Give the trial more time.")
     return reports, best
+
+
+def _goes_on(row: EpochReport, report: Callable[[EpochReport], bool]) -> bool:
+    return report(row) and not row.last
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The checkpoints of a trial, and the one that it goes on from, if any."""
+
+    checkpoints: Checkpoints
+    before: State | None
+
+    def restored(self, learner: Training) -> tuple[list[EpochReport], Best | None]:
+        """Bring the learner to the checkpoint; the epochs until then, and the best of them."""
+        if self.before is None:
+            return [], None
+        restore(learner, self.before)
+        reports = [EpochReport(**row) for row in self.before.about["reports"]]
+        best = reports[int(self.before.about["best"]) - 1]
+        weights = self.before.under("best") or _kept(learner.evaluated, {})
+        return reports, Best(report=best, weights=weights, answers=None)
+
+    def save(self, learner: Training, reports: list[EpochReport], best: Best) -> None:
+        """Keep the state after the last of the epochs; the best weights beside it, where they are others."""
+        tensors, about = captured(learner)
+        if best.report.epoch != reports[-1].epoch:
+            tensors |= {f"best.{name}": value for name, value in best.weights.items()}
+        about |= {
+            "best": best.report.epoch,
+            "reports": [dataclasses.asdict(row) for row in reports],
+            "execution": dataclasses.asdict(learner.step.execution),
+            "config": learner.config.to_json(),
+        }
+        self.checkpoints.save(State(epoch=reports[-1].epoch, tensors=tensors, about=about))
 
 
 def _is_last(reports: list[EpochReport], config: TrialConfig, metric: Metric) -> bool:

@@ -63,7 +63,7 @@ class Trainer(Protocol):
     def predict(self, answers: Any, folder: Path) -> None:
         """Write what the network, as it is now, answers to every part that is not trained on.
 
-        `answers` are what `validate` left when it was in this state.
+        `answers` are what `validate` left when it was in this state, or None where that is not there.
         """
 
 
@@ -123,14 +123,14 @@ class ClassTrainer:
             answers=answers,
         )
 
-    def predict(self, answers: Tensor, folder: Path) -> None:
+    def predict(self, answers: Tensor | None, folder: Path) -> None:
         """Also writes `tta.json` where the predictions are of several views."""
         learner, config = self.learner, self.learner.config
         views = tta.views(config)
         weight = tta.plain_weight(config)
         for name in ("valid", "holdout", "test"):
             feed = Feed(self.parts[name], learner.device)
-            found = answers if name == "valid" else learner.answers(feed)
+            found = answers if name == "valid" and answers is not None else learner.answers(feed)
             if views:
                 others = tta.mean([learner.answers(feed, view=view) for view in views.values()])
                 if name == "valid":

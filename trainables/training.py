@@ -72,6 +72,9 @@ class Training:
 
     step: Step
     average: Average | None
+    generators: dict[str, torch.Generator]
+    """Where the random numbers of the epochs come from, on the CPU; so does `rng`."""
+    rng: np.random.Generator
 
     def __init__(
         self,
@@ -97,6 +100,7 @@ class Training:
             rules.check_cost(self.cost)
         self.findings = Findings(findings, config, self.device)
         self.executed = executed
+        self.generators, self.rng = {}, np.random.default_rng(config.seed)
 
     def begin(self, goal: Goal, batch: Callable[[], tuple[Tensor, Targets]]) -> None:
         """Make the step, by a probe on a `batch` where no earlier trial left a finding."""
