@@ -94,7 +94,7 @@ class Replayed:
     differs: tuple[str, ...]
     """What is not the same: `epoch 3`, `weights.safetensors`, `valid.npz`, ..."""
     tolerance: float
-    """Half the 95 % interval of the score over the validation images: so much a rerun elsewhere may differ."""
+    """Half the 95 % interval of the score over the images: so much a rerun elsewhere may differ."""
 
     @property
     def close(self) -> bool:

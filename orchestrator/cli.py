@@ -48,6 +48,7 @@ def run_command(command: Callable[..., Any], *, examples: str) -> None:
         command
     )
     exit_on_signals()
+    sys.argv[1:] = _with_latest(sys.argv[1:])
     debug = "--debug" in sys.argv or bool(os.environ.get("ORCH_DEBUG"))
     try:
         app()
@@ -59,6 +60,16 @@ def run_command(command: Callable[..., Any], *, examples: str) -> None:
         fail(
             OrchestratorError(f"{type(error).__name__}: {error}", fix="Run again with --debug."), debug=debug
         )
+
+
+def _with_latest(arguments: list[str]) -> list[str]:
+    """`--resume` without an id means the latest."""
+    found: list[str] = []
+    for place, word in enumerate(arguments):
+        follows = arguments[place + 1 : place + 2]
+        alone = word == "--resume" and (not follows or follows[0].startswith("-"))
+        found += [word, "latest"] if alone else [word]
+    return found
 
 
 def task_or_folder(task: str | None, data: Path | None) -> str:

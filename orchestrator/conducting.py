@@ -22,15 +22,19 @@ def conductor_for(
     *,
     left: float | None,
     listen: Callable[..., None],
+    begun: float | None = None,
 ) -> Conductor:
-    """The conductor of a search that ends in `left` seconds, or with its trials; see `Conductor`."""
+    """The conductor of a search that lasts `left` seconds, or until its trials are done; see `Conductor`.
+
+    It began now, or at `begun` of the monotonic clock.
+    """
     asked, budget = prepared.asked, prepared.plan.budget
     metric = prepared.task.metric
     guide = guide_from(asked.out, metric, seed=asked.seed) if prepared.plan.guidance else None
     if asked.strategy == "guided" and guide is None:
         say("Too few past searches to be guided by: three, of a hundred trials in all, teach something.")
     study: Study = Study(direction=metric.direction, **prepared.study)
-    started, finals = time.monotonic(), prepared.plan.finals
+    started, finals = time.monotonic() if begun is None else begun, prepared.plan.finals
     seconds = float("inf") if left is None else left
     common: dict[str, Any] = {
         "study": study,

@@ -5,7 +5,7 @@ Free of Ray, so that it can be driven by Tune, by a replay of recorded curves, o
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,10 @@ class Request:
     params: Mapping[str, Scalar]
     seconds: float = math.inf
     """After so many the trial ends with what it has, if the search's own end does not come first."""
+    known: int = 0
+    """Epochs that are journalled already, of a trial that goes on from its checkpoint."""
+    finish: bool = False
+    """Whether it ended with these epochs, and only what it leaves behind is missing."""
 
 
 @dataclass
@@ -61,6 +65,11 @@ class Conductor:
     stopped: str | None = None
     """Why no more trials are started, once that is decided."""
     _running: dict[str, int] = field(default_factory=dict)
+    _cut: dict[str, int] = field(default_factory=dict)
+    """Trials that ran when an earlier process ended, to go on before any other; see `resume`."""
+    _unwritten: list[str] = field(default_factory=list)
+    _strange: set[str] = field(default_factory=set)
+    """Trials that are not what the study suggests when it is asked again."""
     _same_error: tuple[str, int] = ("", 0)
 
     def note(self, event: str, **fields: Any) -> None:
@@ -72,7 +81,7 @@ class Conductor:
     @property
     def over(self) -> bool:
         """Whether no more trials will be suggested."""
-        if self.stopped is None:
+        if self.stopped is None and not self._cut and not self._unwritten:
             self.stopped = self.spent()
         return self.stopped is not None
 
@@ -92,15 +101,69 @@ class Conductor:
         """The next trial, or None while every slot is taken or the search is over."""
         if self.over or len(self._running) >= self.slots:
             return None
+        if self._cut or self._unwritten:
+            return self._go_on()
         draft = self.guide.choose(self.study.pool()) if self.guide else None
         number, config = self.study.ask(draft)
         if self.guide and draft:
             self.guide.started(number, draft)
         config = self.in_time(config)
-        trial_id = f"{number:04d}"
+        place = len(self.record.trials)  # finals of an earlier part of the search count, too
+        trial_id = f"{place:04d}"
         self._running[trial_id] = number
-        self.note("trial", trial_id=trial_id, number=number, params=config.params())
+        self.note("trial", trial_id=trial_id, number=place, params=config.params())
         return Request(trial_id=trial_id, params=config.params())
+
+    def resume(self, events: Iterable[Event], *, unwritten: Sequence[str] = ()) -> list[str]:
+        """Bring a conductor that was just made to where the journal of another one ends.
+
+        What was suggested is suggested again, and what came of it told again: the sampler and the rungs are
+        then as they were. Trials that were cut off go on first, and those that ended `unwritten`, without
+        their predictions, leave them behind. Returns the trials that came out of the space otherwise than
+        they are journalled; nothing is learned from these.
+        """
+        for event in events:
+            self.record.apply(event)
+            self._retrace(event)
+        self._cut, self._running = self._running, {}
+        self._unwritten = list(unwritten)
+        self.stopped = None
+        return sorted(self._strange)
+
+    def _retrace(self, event: Event) -> None:
+        trial_id = event.get("trial_id", "")
+        match event["event"]:
+            case "trial":
+                self._running[trial_id] = event["number"] if event.get("of") else self._suggested_again(event)
+            case "report" if not self.record.trials[trial_id].of and trial_id not in self._strange:
+                self.study.report(self._running[trial_id], int(event["epoch"]), float(event["valid_metric"]))
+            case "rung":
+                self.asha.report(int(event["epoch"]), self.metric.utility(event["value"]))
+            case "end":
+                self._ended(trial_id, event["state"])
+
+    def _suggested_again(self, event: Event) -> int:
+        number, config = self.study.ask()
+        if {**config.params(), "epochs": event["params"]["epochs"]} != event["params"]:
+            self._strange.add(event["trial_id"])
+        return number
+
+    def _ended(self, trial_id: str, state: State) -> None:
+        """What the study learns of a trial's end, which is journalled."""
+        number, trial = self._running.pop(trial_id), self.record.trials[trial_id]
+        if not trial.of:
+            self.study.tell(number, "FAIL" if trial_id in self._strange else state, trial.value)
+
+    def _go_on(self) -> Request:
+        """A trial that an earlier process left: one that ran, or one whose predictions are missing."""
+        if self._cut:
+            trial_id = next(iter(self._cut))
+            self._running[trial_id] = self._cut.pop(trial_id)
+        else:
+            trial_id = self._unwritten.pop(0)
+        trial = self.record.trials[trial_id]
+        ended = trial_id not in self._running
+        return Request(trial_id=trial_id, params=trial.params, known=trial.epoch, finish=ended)
 
     def in_time(self, config: TrialConfig) -> TrialConfig:
         """What is trained of a suggestion in the time that is left: here all of it."""
@@ -125,7 +188,8 @@ class Conductor:
     def _learn(self, trial_id: str, row: Mapping[str, Any], best: float) -> None:
         """Tell who suggested the trial of one epoch and the best score so far."""
         number, epoch = self._running[trial_id], int(row["epoch"])
-        self.study.report(number, epoch, float(row["valid_metric"]))
+        if trial_id not in self._strange:
+            self.study.report(number, epoch, float(row["valid_metric"]))
         if self.guide:
             self.guide.report(number, epoch, self.metric.utility(best), float(row["seconds"]))
 
@@ -164,11 +228,9 @@ class Conductor:
 
     def end(self, trial_id: str, state: State, reason: str) -> None:
         """A trial is over. One already over stays as it was."""
-        number = self._running.pop(trial_id, None)
-        if number is None:
+        if trial_id not in self._running:
             return
-        if not self.record.trials[trial_id].of:
-            self.study.tell(number, state, self.record.trials[trial_id].value)
+        self._ended(trial_id, state)
         self.note("end", trial_id=trial_id, state=state, reason=reason)
         if state == "FAIL":
             self._count_error(reason)

@@ -33,7 +33,7 @@ def contact_sheet(predictions: Predictions, part: "Part", metric: Metric, path: 
     Raises DataError for predictions of other images or that cannot be read.
     """
     from ensembles.blend import align
-    from orchestrator.figures import DPI, INK, empty_figure
+    from orchestrator.pictures.style import DPI, INK, empty_figure
 
     [aligned] = align([predictions], part.ids)
     scores = scores_of(aligned, part.targets, metric)

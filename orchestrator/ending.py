@@ -32,7 +32,7 @@ def logging_to(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def orderly_end(conductor: "Conductor", folder: "SearchFolder") -> Iterator[list[int]]:
-    """The first SIGINT, SIGTERM or SIGHUP ends the search in order, the second at once.
+    """The first SIGINT, SIGTERM or SIGHUP ends what runs in order, the second at once.
 
     Yields the list that the signals' numbers are put in.
     """
@@ -46,7 +46,7 @@ def orderly_end(conductor: "Conductor", folder: "SearchFolder") -> Iterator[list
         seen.append(number)
         conductor.stop(f"interrupted by {signal.Signals(number).name}")
         folder.stop.touch()
-        say("Ending: running trials write what they have, then the ensemble. Once more to end at once.")
+        say("Ending: running trials write what they have, then the results follow. Once more to end at once.")
 
     before = {name: signal.signal(name, end) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:

@@ -1,30 +1,23 @@
-"""Pictures of trials and ensembles as PNG files: learning curves, confusion matrices, contact sheets."""
+"""Pictures of trials and ensembles as PNG files, as the tracker keeps them."""
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from orchestrator.contact_sheet import contact_sheet
 from orchestrator.folders import SearchFolder
 from orchestrator.journal import SearchRecord, TrialRecord
+from orchestrator.pictures.confusions import confusion_counts, draw_confusion
+from orchestrator.pictures.style import DPI, FAINT, INK, TRAIN, VALID, empty_figure, or_gap, plain
 from trainables import gathered
 from trainables.predictions import Dense
 from trainables.task import load_task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from trainables.store import Part, Store
-
-TRAIN, VALID, INK, FAINT = "#E69F00", "#0072B2", "#333333", "#D9D9D9"  # of Okabe and Ito's safe palette
-DPI = 110
-GAMMA = 0.45
-MOST_WRITTEN = 26
-"""Classes up to which every cell carries its count; above it the worst confusions are listed instead."""
 
 
 def trial_pictures(folder: SearchFolder, record: SearchRecord, trial: TrialRecord, into: Path) -> None:
@@ -113,36 +106,6 @@ def draw_curves(
     figure.savefig(path, dpi=DPI)
 
 
-def confusion_counts(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Images by true class (rows) and most likely class (columns), int64 [C, C].
-
-    `logits` is float [N, C], `targets` int64 [N]; source: the usual confusion matrix, by one bincount.
-    """
-    classes = logits.shape[1]
-    cells = targets * classes + logits.argmax(1)
-    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
-
-
-def draw_confusion(counts: np.ndarray, classes: Sequence[str], path: Path, *, title: str) -> None:
-    """A confusion matrix (int64 [C, C], rows true) coloured by the share of each row."""
-    many = len(counts) > MOST_WRITTEN
-    names = [_shortened(str(name)) for name in classes]
-    side = 7.2 if many else max(3.8, 0.36 * len(counts) + 1.6)
-    right, total = int(np.trace(counts)), int(counts.sum())
-    share = f"{right / total:.1%} right ({right:,} of {total:,})" if total else "no images"
-    figure = empty_figure(side + (4.3 if many else 1.2), side, f"{title}\n{share}")
-    if many:
-        axes, beside = figure.subplots(1, 2, width_ratios=(side, 3.0))
-        _list_confusions(beside, counts, names)
-    else:
-        axes = figure.subplots()
-    _matrix(axes, counts)
-    _name_classes(axes, names)
-    if not many:
-        _write_counts(axes, counts)
-    figure.savefig(path, dpi=DPI)
-
-
 def draw_scores(
     points: Sequence[tuple[int, float, float]],
     path: Path,
@@ -175,27 +138,16 @@ def draw_scores(
     figure.savefig(path, dpi=DPI)
 
 
-def empty_figure(width: float, height: float, title: str) -> "Figure":
-    """An empty light figure of its own canvas: no pyplot, so any thread may draw."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=11, color=INK)
-    return figure
-
-
 def _curve(axes: "Axes", reports: Sequence[Mapping[str, float]], what: str, best_epoch: int | None) -> None:
     from matplotlib.ticker import MaxNLocator
 
     epochs = [row["epoch"] for row in reports]
     mark = "o" if len(epochs) < 25 else ""
     for part, name, colour in (("train", "training", TRAIN), ("valid", "validation", VALID)):
-        values = [_number(row[f"{part}_{what}"]) for row in reports]
+        values = [or_gap(row[f"{part}_{what}"]) for row in reports]
         axes.plot(epochs, values, color=colour, marker=mark, markersize=3.5, linewidth=1.8, label=name)
     for best in [row for row in reports if row["epoch"] == best_epoch][-1:]:
-        epoch, value = best["epoch"], _number(best[f"valid_{what}"])
+        epoch, value = best["epoch"], or_gap(best[f"valid_{what}"])
         axes.axvline(epoch, color=INK, lw=0.8, ls=(0, (4, 3)))
         if math.isnan(value):  # this kind does not measure it
             continue
@@ -203,74 +155,7 @@ def _curve(axes: "Axes", reports: Sequence[Mapping[str, float]], what: str, best
         axes.set_title(f"validation {value:.4g} at the best epoch, {epoch}", fontsize=9, color=INK)
     axes.set_xlabel("epoch", color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    _plain(axes)
+    plain(axes)
     if not reports:
         axes.set(xticks=[], yticks=[])
         axes.text(0.5, 0.5, "no epoch was finished", transform=axes.transAxes, ha="center", color=INK)
-
-
-def _number(value: float | None) -> float:
-    """The value; what was not finite is null in the journal and a gap in the curve."""
-    return float("nan") if value is None else value
-
-
-def _plain(axes: "Axes") -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(INK)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.grid(color=FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
-
-
-def _matrix(axes: "Axes", counts: np.ndarray) -> None:
-    """The picture of the shares; the gamma lifts the small ones, the confusions one looks for."""
-    from matplotlib.colors import PowerNorm
-
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    picture = axes.imshow(shares, cmap="Blues", norm=PowerNorm(GAMMA, 0, 1), interpolation="nearest")
-    bar = axes.figure.colorbar(picture, ax=axes, shrink=0.75, ticks=[0, 0.05, 0.25, 0.5, 1])
-    bar.ax.set_yticklabels([f"{tick:.0%}" for tick in bar.get_ticks()], fontsize=8, color=INK)
-    bar.outline.set_visible(False)
-    bar.set_label("share of the true class", fontsize=8.5, color=INK)
-    axes.set_xlabel("predicted", fontsize=9.5, color=INK)
-    axes.set_ylabel("true", fontsize=9.5, color=INK)
-    for spine in axes.spines.values():
-        spine.set_color(FAINT)
-
-
-def _name_classes(axes: "Axes", names: Sequence[str]) -> None:
-    step = max(1, round(len(names) / MOST_WRITTEN))
-    where = range(0, len(names), step)
-    small: Mapping[str, Any] = {"fontsize": 8.5 if step == 1 else 6.5, "color": INK}
-    turn = 90 if max(map(len, names)) > 3 else 0
-    axes.set_xticks(where, [names[i] for i in where], rotation=turn, **small)
-    axes.set_yticks(where, [names[i] for i in where], **small)
-    axes.tick_params(length=0 if step == 1 else 2, color=FAINT)
-
-
-def _write_counts(axes: "Axes", counts: np.ndarray) -> None:
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    for row, column in np.argwhere(counts):
-        axes.text(
-            column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=8.5,
-            color="white" if shares[row, column] > 0.3 else INK,
-        )  # fmt: skip
-
-
-def _list_confusions(axes: "Axes", counts: np.ndarray, names: Sequence[str], most: int = 16) -> None:
-    """The pairs of classes most often taken for each other, worst first."""
-    axes.set_axis_off()
-    wrong = counts * (1 - np.eye(len(counts), dtype=np.int64))
-    worst = [i for i in np.argsort(-wrong, axis=None, kind="stable")[:most] if wrong.flat[i]]
-    axes.text(0, 1, "Most confused (true, taken for)", va="top", fontsize=9.5, color=INK, weight="bold")
-    for line, index in enumerate(worst, start=1):
-        true, taken = divmod(int(index), len(counts))
-        text = f"{wrong.flat[index]} x  {names[true]}\n        {names[taken]}"
-        axes.text(0, 1 - 0.058 * line, text, va="top", fontsize=8, color=INK, linespacing=1.15)
-
-
-def _shortened(name: str, most: int = 24) -> str:
-    """The name with its middle left out: what tells classes apart stands at either end."""
-    return name if len(name) <= most else f"{name[: most // 2]}…{name[-(most // 2 - 1) :]}"

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator import finals
 from orchestrator.conductor import Conductor, Request
 from orchestrator.finals import Finals
-from orchestrator.journal import TrialRecord
+from orchestrator.journal import Event, TrialRecord
 from trainables.config import TrialConfig
 
 
@@ -34,6 +34,8 @@ class FinalConductor(Conductor):
     _chosen: list[TrialRecord] = field(default_factory=list)
     _started: int = 0
     _epochs: int = 0
+    _turns: int = 0
+    """Seeds that finals of earlier parts of the search have had."""
 
     def spent(self) -> str | None:
         if self._planned is None and super().spent():
@@ -51,6 +53,8 @@ class FinalConductor(Conductor):
     def suggest(self) -> Request | None:
         if self.over or len(self._running) >= self.slots:
             return None
+        if self._cut or self._unwritten:
+            return replace(self._go_on(), seconds=self.until - self.clock())
         if self._planned:
             return self._final()
         if self._planned is None and super().spent():
@@ -99,9 +103,32 @@ class FinalConductor(Conductor):
         wide = math.ceil(planned / self.finals.seeds) if self.finals.pooled else planned
         self._places = min(self.finals.configurations, wide)
         if planned:
-            self.note("finals", count=planned, seconds=None if math.isinf(left) else round(left, 1))
+            seconds = None if math.isinf(left) else round(left, 1)
+            self.note("finals", count=planned, places=self._places, seconds=seconds)
         else:
             self.deadline = self.until
+
+    def _retrace(self, event: Event) -> None:
+        super()._retrace(event)
+        if event["event"] == "extend":
+            self.extend()
+        elif event["event"] == "finals":
+            self._planned = int(event["count"])
+            if not event.get("spare"):
+                self._first, self._places = self._planned, int(event["places"])
+        elif event["event"] == "trial" and event.get("of"):
+            self._started += 1
+            self._epochs = int(event["params"]["epochs"])
+            of = self.record.trials[event["of"]]
+            if not of.of and of.trial_id not in {chosen.trial_id for chosen in self._chosen}:
+                self._chosen.append(of)
+
+    def extend(self) -> None:
+        """Search on in the time that was added, and train finals of it under further seeds."""
+        self._turns += 1 + max(0, self._started - 1) // max(1, len(self._chosen))
+        self._planned, self._chosen, self._started = None, [], 0
+        now = self.clock()
+        self.deadline = now + finals.SEARCH_SHARE * (self.until - now)
 
     def _extend(self) -> None:
         """More finals, under further seeds, where those planned were over sooner than it had seemed."""
@@ -128,7 +155,7 @@ class FinalConductor(Conductor):
             slots=self.slots,
         )
         self._epochs = epochs if fold == 0 else min(epochs, self._epochs)
-        config = finals.configuration(asked, trial, epochs=self._epochs, turn=turn, fold=fold)
+        config = finals.configuration(asked, trial, epochs=self._epochs, turn=turn + self._turns, fold=fold)
         number = 1 + max(other.number for other in self.record.trials.values())
         trial_id = f"{number:04d}"
         self._started += 1

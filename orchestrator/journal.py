@@ -75,6 +75,8 @@ class SearchRecord:
                 self.finals = int(event["count"])
             case "finish":
                 self.finished = str(event["reason"])
+            case "resume":
+                self.finished = None
 
     @property
     def direction(self) -> Direction:

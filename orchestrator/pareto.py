@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from orchestrator.folders import SearchFolder
 from orchestrator.journal import SearchRecord, TrialRecord
 from orchestrator.snapshot import score
-from trainables import atomic, execution
+from trainables import atomic
 from trainables.task import Metric
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+EXECUTION = "execution.json"
+"""As `trainables.execution` names it, which would bring torch along."""
 COLUMNS = ("trial", "value", "macs", "parameters", "megabytes", "front")
 
 
@@ -33,7 +35,7 @@ class Point:
 
 def points(folder: SearchFolder, record: SearchRecord) -> list[Point]:
     """The ranked trials whose cost is known, the cheapest first."""
-    found = [_point(folder.trial(trial.trial_id) / execution.FILE, trial) for trial in record.ranked()]
+    found = [_point(folder.trial(trial.trial_id) / EXECUTION, trial) for trial in record.ranked()]
     return sorted((p for p in found if p is not None), key=lambda p: (p.macs, p.trial_id))
 
 
@@ -96,12 +98,11 @@ def table(found: Sequence[Point], metric: Metric) -> "Table":
 
 def _draw(found: Sequence[Point], metric: Metric, path: Path, *, title: str) -> None:
     """Every trial as a point, the front as a line through the best."""
-    from matplotlib.figure import Figure
+    from orchestrator.pictures.style import INK, TRAIN, VALID, empty_figure, plain, save
 
-    from orchestrator.figures import DPI, FAINT, INK, TRAIN, VALID
-
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = empty_figure(6.4, 4.2, title)
     axes = figure.subplots()
+    plain(axes)
     best = front(found, metric)
     axes.scatter([p.macs / 1e6 for p in found], [p.value for p in found], color=VALID, label="trials", s=22)
     axes.plot(
@@ -114,12 +115,9 @@ def _draw(found: Sequence[Point], metric: Metric, path: Path, *, title: str) -> 
     )
     for p in best:
         axes.annotate(p.trial_id, (p.macs / 1e6, p.value), (4, 4), textcoords="offset points", color=INK)
+    axes.margins(y=0.12)
     axes.set_xscale("log")
-    axes.set_xlabel("million multiply-accumulates an image")
-    axes.set_ylabel(f"validation {metric.name}")
-    axes.set_title(title)
-    axes.grid(color=FAINT, linewidth=0.5)
+    axes.set_xlabel("million multiply-accumulates an image", color=INK)
+    axes.set_ylabel(f"validation {metric.name}", color=INK)
     axes.legend(frameon=False)
-    content = io.BytesIO()
-    figure.savefig(content, dpi=DPI, format="png")
-    atomic.write(path, content.getvalue())
+    save(figure, path)

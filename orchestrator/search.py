@@ -3,221 +3,21 @@
 python -m orchestrator.search TASK
 """
 
-import contextlib
 import json
-import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from orchestrator import cli, folders, plan, provenance
-from orchestrator.ending import logging_to, orderly_end
+from orchestrator import cli, plan
 from orchestrator.finals import FinalOn, Wanted
-from orchestrator.prepare import Asked, Prepared, Strategy, prepare
+from orchestrator.job import SearchResult, resume, search
+from orchestrator.prepare import Asked, Strategy, prepare
 from orchestrator.standing import read_board
-from orchestrator.summary import about_data, about_rules, show_plan, show_result
-from trainables.errors import NoTrialSucceeded
-from trainables.task import Task, load_task
+from orchestrator.summary import show_plan, show_result
+from trainables.task import load_task
 
-if TYPE_CHECKING:
-    from orchestrator.ensemble import EnsembleResult
-    from orchestrator.journal import SearchRecord
-    from orchestrator.tracker import Tracker
-    from trainables.store import Store
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchResult:
-    """What a search leaves behind. `signal` is the number of the signal that ended it early, or None."""
-
-    folder: folders.SearchFolder
-    record: "SearchRecord"
-    task: Task
-    ensemble: "EnsembleResult"
-    submission: Path | None
-    pareto: Path | None
-    """`pareto.csv`, where the trials' costs are known."""
-    signal: int | None
-
-
-def search(task_name: str, asked: Asked | None = None) -> SearchResult:
-    """Search, ensemble and write the submission; see `Asked` and `SearchResult`.
-
-    Raises OrchestratorError's subclasses; NoTrialSucceeded when there is nothing to ensemble.
-    """
-    from orchestrator import tune
-    from orchestrator.display import say
-    from orchestrator.tracker import Tracker
-
-    asked = asked or Asked()
-    started = time.monotonic()
-    here = plan.resources_here()
-    with contextlib.ExitStack() as stack:
-        if asked.address is not None:
-            here = stack.enter_context(tune.cluster(address=asked.address, cpus=0, gpus=0))
-        prepared = prepare(task_name, asked, resources=here)
-        search_id = folders.new(asked.out, prepared.task.name, asked.search_id).search_id
-        if asked.address is None:
-            budget = prepared.plan.budget
-            cpus, gpus = budget.slots * budget.cpus_per_trial, int(here.get("GPU", 0))
-            ready = stack.enter_context(tune.cluster_ahead(cpus=cpus, gpus=gpus))
-        store = _fill_store(prepared)
-        folder = folders.create(asked.out, prepared.task.name, search_id)
-        if asked.address is None:
-            ready()
-        tracker = Tracker(folder)
-        stack.callback(lambda: say(tracker.close()))
-        record, number = _run(prepared, store, folder, tracker, started=started)
-        return _conclude(prepared, folder, record, number)
-
-
-def _fill_store(prepared: Prepared) -> "Store":
-    """The decoded pictures, while the models of the space are built once to see that they can be."""
-    from orchestrator.display import say, store_progress
-    from orchestrator.preflight import check_models
-    from trainables import store
-    from trainables.folding import write_folds
-    from trainables.grouping import as_stored
-
-    costs = check_models(
-        prepared.configs, task=prepared.source, space=prepared.space, heads=prepared.task.kind.heads
-    )
-    for note in (*about_data(prepared), *about_rules(prepared), *prepared.splits.notes, *costs):
-        say(note)
-    with store_progress() as progress:
-        filled = store.prepare(
-            prepared.task,
-            prepared.splits,
-            side=prepared.plan.side,
-            root=prepared.asked.out / "stores",
-            uncut=prepared.uncut,
-            progress=progress,
-        )
-    if prepared.plan.finals is not None and prepared.plan.finals.folds > 1:
-        stored = {name: (part.ids, part.groups) for name, part in filled.parts.items()}
-        splits = as_stored(prepared.splits, prepared.uncut, stored)
-        write_folds(filled, splits, prepared.plan.finals.folds)
-    for note in filled.notes:
-        say(note)
-    for finding in filled.findings:
-        say(finding.text, warning=finding.severity != "note")
-    for bad in filled.quarantined:
-        answered = "; it is answered as a gray picture" if bad.part == "test" else "; left out"
-        say(f"{bad.part} picture {bad.file} cannot be read: {bad.reason}{answered}", warning=True)
-    return filled
-
-
-def _run(
-    prepared: Prepared, store: "Store", folder: folders.SearchFolder, tracker: "Tracker", *, started: float
-) -> tuple["SearchRecord", int | None]:
-    """Run the trials; the record, and the number of the signal that ended them early."""
-    from orchestrator import tune
-    from orchestrator.conducting import conductor_for
-    from orchestrator.display import make_display
-    from orchestrator.journal import Journal, SearchRecord
-
-    budget = prepared.plan.budget
-    left = None if budget.time_limit_s is None else budget.time_limit_s - (time.monotonic() - started)
-    asked = _asked_event(prepared, store, folder, left=left)
-    folder.asked.write_text(json.dumps(asked, indent=1))
-    journal = Journal(folder.journal)
-    record = SearchRecord(asked=journal.append("search", **asked))
-    folders.point_latest(folder)
-    with contextlib.ExitStack() as stack:
-        stack.callback(journal.close)
-        stack.enter_context(logging_to(folder.log))
-        tracker.start()
-        display = stack.enter_context(make_display(record, link=tracker.link))
-        conductor = conductor_for(prepared, journal, record, left=left, listen=display.event)
-        signals = stack.enter_context(orderly_end(conductor, folder))
-        tune.run(
-            conductor,
-            tune.Workplace(
-                task=prepared.source,
-                space=prepared.space,
-                store=store.folder,
-                folder=folder,
-                threads=budget.cpus_per_trial,
-                deadline=tune.seconds_from_now(left),
-            ),
-            cpus=budget.cpus_per_trial,
-            gpus=budget.gpus_per_trial,
-        )
-        conductor.note("finish", reason=conductor.stopped or "ended")
-    return record, next(iter(signals), None)
-
-
-def _asked_event(
-    prepared: Prepared, store: "Store", folder: folders.SearchFolder, *, left: float | None
-) -> dict[str, Any]:
-    task, budget, rungs = prepared.task, prepared.plan.budget, prepared.plan.budget.rungs
-    return {
-        "task": task.name,
-        "source": prepared.source,
-        "rules": list(task.rules.sentences()),
-        "search_id": folder.search_id,
-        "direction": task.metric.direction,
-        "metric": task.metric.name,
-        "seed": prepared.asked.seed,
-        "trials": budget.trials,
-        "time_limit_s": left,
-        "max_epochs": rungs.max_epochs,
-        "slots": budget.slots,
-        "cpus_per_trial": budget.cpus_per_trial,
-        "gpus_per_trial": budget.gpus_per_trial,
-        "space": prepared.space,
-        **_strategy(prepared),
-        "fixed": dict(prepared.asked.settings),
-        "finals": None if prepared.plan.finals is None else asdict(prepared.plan.finals),
-        "data": str(prepared.root),
-        "store": str(store.folder),
-        "fingerprint": store.fingerprint,
-        "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "commit": provenance.commit(),
-        "versions": provenance.versions(),
-        "host": provenance.host(),
-        "command": provenance.command(),
-    }
-
-
-def _strategy(prepared: Prepared) -> dict[str, Any]:
-    """What decides which trials run and how long, for the record."""
-    guidance, rungs = prepared.plan.guidance, prepared.plan.budget.rungs
-    if guidance is not None:
-        past = {"past_searches": guidance.searches, "past_trials": guidance.trials}
-        return {"strategy": "guided", **past, "compared_after": guidance.compared_after}
-    return {"strategy": "asha", "rungs": rungs.epochs, "reduction_factor": rungs.reduction_factor}
-
-
-def _conclude(
-    prepared: Prepared, folder: folders.SearchFolder, record: "SearchRecord", number: int | None
-) -> SearchResult:
-    """Leaderboard, ensemble and submission of what the trials left on disk."""
-    from orchestrator import leaderboard, pareto
-    from orchestrator.ensemble import ensemble
-    from orchestrator.submit import submit
-
-    leaderboard.write(record, folder.leaderboard)
-    if not record.ranked():
-        reasons = [trial.reason for trial in record.trials.values() if trial.reason]
-        first = reasons[0] if reasons else (record.finished or "no trial was started")
-        raise NoTrialSucceeded(
-            f"No trial of {folder.search_id} succeeded. The first error: {first}",
-            fix=f"Logs of the trials: {folder.path / 'trials'}",
-        )
-    result = ensemble(folder, task=prepared.task, k=prepared.asked.top_k)
-    submission = submit(folder, task=prepared.task) if prepared.splits.test else None
-    return SearchResult(
-        folder=folder,
-        record=record,
-        task=prepared.task,
-        ensemble=result,
-        submission=submission,
-        pareto=pareto.write(folder, record, prepared.task.metric),
-        signal=number,
-    )
+__all__ = ["SearchResult", "resume", "search"]
 
 
 def main(
@@ -263,6 +63,10 @@ def main(
     ] = None,
     leaderboard: cli.Board = None,
     search_id: Annotated[str | None, typer.Option("--id", help="Name of this search.")] = None,
+    resume_id: Annotated[
+        str | None,
+        typer.Option("--resume", metavar="[ID]", help="Go on with a search, the latest by default."),
+    ] = None,
     replay: Annotated[
         str | None, typer.Option(help="Train TRIAL, or SEARCH/TRIAL, again from its record, and compare.")
     ] = None,
@@ -275,12 +79,17 @@ def main(
     if replay is not None:
         _replay(out, task, replay, as_json=as_json)
         return
+    limit = None if time_limit is None else plan.parse_duration(time_limit)
+    if resume_id is not None:
+        more = {"trials": trials, "time_limit_s": limit}
+        _end(resume(task, out, resume_id, more={k: v for k, v in more.items() if v}), as_json, leaderboard)
+        return
     asked = Asked(
         data=data,
         out=out,
         space=space,
         trials=trials,
-        time_limit_s=None if time_limit is None else plan.parse_duration(time_limit),
+        time_limit_s=limit,
         max_epochs=max_epochs,
         gpus_per_trial=plan.parse_share(gpus_per_trial),
         cpus_per_trial=cpus_per_trial,
@@ -298,9 +107,17 @@ def main(
         return
     if leaderboard is not None:
         read_board(leaderboard, load_task(task).metric)  # a broken one is told before anything is spent
-    result = search(task, asked)
-    show_result(result, as_json=as_json, board=leaderboard)
+    _end(search(task, asked), as_json, leaderboard)
+
+
+def _end(result: SearchResult, as_json: bool, board: Path | None) -> None:
+    """Show what came of it; of a search that was ended early also how to go on, and with its exit code."""
+    from orchestrator.display import say
+
+    show_result(result, as_json=as_json, board=board)
     if result.signal is not None:
+        name, source = result.folder.search_id, result.record.asked["source"]
+        say(f"Go on with: python -m orchestrator.search {source} --resume {name}")
         raise SystemExit(128 + result.signal)
 
 
@@ -324,6 +141,7 @@ python -m orchestrator.search food11 --data ~/food11 --time 2h
 python -m orchestrator.search --data my_photos/ --time 20m
 python -m orchestrator.search my_task.py --data my_data/
 python -m orchestrator.search food11 --set optimizer=sgd --dry-run
+python -m orchestrator.search food11 --resume
 python -m orchestrator.search food11 --replay 0012
 """
 

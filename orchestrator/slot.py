@@ -19,6 +19,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from filelock import FileLock
+
 from trainables.errors import OrchestratorError, RuleViolation
 
 if TYPE_CHECKING:
@@ -52,6 +54,10 @@ class Assignment:
     """Whether it needs the device's memory that the slot's previous trial holds."""
     space: str = ""
     """The search space, whose rules hold; the task's own where it is not given."""
+    known: int = 0
+    """Epochs that need not be reported again, of a trial that goes on from its checkpoint."""
+    finish: bool = False
+    """Whether the trial is over with these, and only its files are missing."""
 
 
 @dataclass(frozen=True)
@@ -223,6 +229,8 @@ def _run(pipe: Connection, assignment: Assignment) -> list[Message]:
     last: list[Message] = []
 
     def report(row: "EpochReport") -> bool:
+        if row.epoch <= assignment.known:
+            return row.epoch < assignment.known or not assignment.finish
         message: Message = ("report", {**asdict(row), "device": device})
         if row.last:
             last.append(message)
@@ -232,14 +240,9 @@ def _run(pipe: Connection, assignment: Assignment) -> list[Message]:
 
     try:
         task, store = _open(assignment.task, assignment.space, assignment.store)
-        train(
-            task,
-            store,
-            _config(assignment),
-            report,
-            folder=Path(assignment.folder),
-            cancelled=watch.is_over,
-        )
+        folder = Path(assignment.folder)
+        with FileLock(folder / ".running.lock"):  # of a driver that was killed, a child may end its epoch yet
+            train(task, store, _config(assignment), report, folder=folder, cancelled=watch.is_over)
     except RuleViolation as error:
         return [("refused", {"reason": _one_line(error)})]
     except Exception as error:

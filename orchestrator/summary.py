@@ -2,15 +2,17 @@
 
 import dataclasses
 import json
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator import cli
 from trainables.task import Head
 
 if TYPE_CHECKING:
+    from orchestrator.job import SearchResult
     from orchestrator.prepare import Prepared
-    from orchestrator.search import SearchResult
 
 SHOWN_CLASSES = 12
 
@@ -98,3 +100,6 @@ def show_result(result: "SearchResult", *, as_json: bool, board: Path | None = N
     for name, path in paths.items():
         if path:
             print(f"{name:12} {path}")
+    out = result.folder.path.parent.parent
+    where = "" if out == cli.DEFAULT_OUT.absolute() else f" --out {shlex.quote(str(out))}"
+    print(f"{'report':12} python -m orchestrator.report {shlex.quote(str(asked['source']))}{where}")

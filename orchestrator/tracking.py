@@ -20,6 +20,7 @@ from typing import Any
 
 from orchestrator import journal
 from orchestrator import run_fields as fields
+from orchestrator.ablation.places import ABLATIONS
 from orchestrator.folders import SearchFolder
 from orchestrator.journal import SearchRecord, TrialRecord
 from trainables.errors import OrchestratorError
@@ -47,8 +48,12 @@ def tracking_uri(out: Path) -> str:
 
 
 def home(folder: SearchFolder) -> Path:
-    """The folder of all searches, which also holds the database and its artifacts."""
-    return folder.path.absolute().parent.parent
+    """The folder of all searches, which also holds the database and its artifacts.
+
+    Searches lie in OUT/TASK/ID, ablations in OUT/TASK/ablations/ID.
+    """
+    parent = folder.path.absolute().parent
+    return parent.parent.parent if parent.name == ABLATIONS else parent.parent
 
 
 def lock_path(folder: SearchFolder) -> Path:
@@ -231,7 +236,10 @@ class Writer:
         if before is not None and _is_closed(before) and before.data.tags.get("digest") == digest:
             return
         run = self._begin(REPORT, fields.report_tags(self.folder, record) | {"digest": digest}, seconds=0.0)
-        self._client.log_artifacts(run.info.run_id, str(self.folder.report))
+        with tempfile.TemporaryDirectory() as scratch:
+            hidden = shutil.ignore_patterns(".*")
+            copy = shutil.copytree(self.folder.report, Path(scratch) / "report", ignore=hidden)
+            self._client.log_artifacts(run.info.run_id, str(copy))
         self._client.set_terminated(run.info.run_id, "FINISHED")
         self._runs[REPORT] = self._client.get_run(run.info.run_id)
 

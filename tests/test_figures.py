@@ -8,13 +8,8 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 from orchestrator import journal
-from orchestrator.figures import (
-    confusion_counts,
-    draw_confusion,
-    draw_curves,
-    ensemble_pictures,
-    trial_pictures,
-)
+from orchestrator.figures import draw_curves, ensemble_pictures, trial_pictures
+from orchestrator.pictures.confusions import confusion_counts, draw_confusion
 from tests.made_search import MadeSearch, digits_store
 from trainables.errors import DataError
 from trainables.predictions import Dense

@@ -116,7 +116,7 @@ def test_time_goes_to_more_finals_once_they_are_longer_than_the_search_made_them
 
 def test_what_is_yet_to_learn_is_trained_longer_and_less_often() -> None:
     def learned(train: float | None) -> TrialRecord:
-        row = {"epoch": 10, "seconds": 1.0, "train_metric": train, "valid_metric": 0.4}
+        row: dict[str, Any] = {"epoch": 10, "seconds": 1.0, "train_metric": train, "valid_metric": 0.4}
         return replace(trial(0, 0.4), reports=(row,), best_epoch=10)
 
     assert finals.stretch_of(learned(0.3), ACCURACY) == finals.UNDERFIT

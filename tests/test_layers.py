@@ -34,8 +34,9 @@ MAY_IMPORT = {
 }
 ONLY_IN = {
     "ray": ("orchestrator/tune.py", "orchestrator/cluster.py"),
-    "optuna": ("orchestrator/study.py",),
+    "optuna": ("orchestrator/study.py", "orchestrator/evidence/importance.py"),
     "mlflow": ("orchestrator/tracking.py",),
+    "weasyprint": ("orchestrator/document/pdf.py",),
 }
 HEAVY = {"torch", "torchvision", "timm", "kornia", "pandas", "sklearn", "scipy", "PIL", "matplotlib"} | {
     *ONLY_IN

@@ -29,8 +29,13 @@ def cost_of(model: "nn.Module", image_size: int) -> Cost:
     weights = [*model.parameters(), *model.buffers()]
     training = model.training
     picture = torch.zeros(1, 3, image_size, image_size, device=weights[0].device)
+    learned = [p for p in model.parameters() if p.requires_grad]
+    for parameter in learned:  # the counter fails on a parameter that is an input, as in attention pooling
+        parameter.requires_grad_(False)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.eval()(picture)
+    for parameter in learned:
+        parameter.requires_grad_(True)
     model.train(training)
     return Cost(
         parameters=sum(p.numel() for p in model.parameters()),

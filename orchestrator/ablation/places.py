@@ -1,0 +1,46 @@
+"""Where ablations are kept: `OUT/TASK/ablations/ID/` and `latest` beside it, each like a search's folder."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator import folders
+from orchestrator.folders import SearchFolder
+from trainables.errors import UsageError, unknown
+
+ABLATIONS = "ablations"
+LATEST = "latest"
+
+
+def create(home: Path, ablation_id: str | None) -> SearchFolder:
+    """A new folder under `home`, which is OUT/TASK. Raises UsageError for an id that is taken or none."""
+    return folders.create(home, ABLATIONS, ablation_id)
+
+
+def find(home: Path, ablation_id: str = LATEST) -> SearchFolder:
+    """An ablation's folder. Raises UsageError naming those that there are."""
+    found = all_of(home)
+    path = (home.absolute() / ABLATIONS / ablation_id).resolve()
+    if not found:
+        raise UsageError(
+            f"No ablation of {home.name} in {home.parent}.",
+            fix=f"Start one: python -m orchestrator.ablate {home.name}",
+        )
+    if path not in {folder.path.resolve() for folder in found}:
+        raise unknown(f"ablation of {home.name}:", ablation_id, [folder.search_id for folder in found])
+    return SearchFolder(path)
+
+
+def all_of(home: Path) -> list[SearchFolder]:
+    """Every ablation, oldest first."""
+    return [SearchFolder(path) for path in _holding(home.absolute() / ABLATIONS)]
+
+
+def runs_of(home: Path) -> list[SearchFolder]:
+    """Every search and every ablation of a task, whose finished trials may be shared; the latest first."""
+    return [SearchFolder(path) for path in (*_holding(home.absolute()), *_holding(home / ABLATIONS))][::-1]
+
+
+def _holding(parent: Path) -> Iterator[Path]:
+    """Folders with a journal; `latest` is one of them already."""
+    paths = (journal.parent for journal in sorted(parent.glob("*/journal.jsonl")))
+    return (path for path in paths if not path.is_symlink())

@@ -1,0 +1,177 @@
+"""A search whose driver was killed goes on as if nothing had happened."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import folders, journal, resuming
+from orchestrator.asha import Asha, Rungs
+from orchestrator.conductor import Conductor
+from orchestrator.folders import SearchFolder
+from orchestrator.journal import Journal, SearchRecord
+from orchestrator.study import Study
+from tests.test_conductor import row, space
+from tests.test_search import HERE, PLAIN, search
+from trainables.errors import DataError, UsageError
+from trainables.metrics import ACCURACY
+
+EPOCHS = 9
+
+
+class Cut(Exception):
+    """The process ends here."""
+
+
+def conductor(book: Journal, record: SearchRecord, *, trials: int = 14) -> Conductor:
+    return Conductor(
+        study=Study(space, direction="maximize", seed=0, defaults={"epochs": EPOCHS}, fixed={}, context={}),
+        asha=Asha(Rungs(grace_period=1, reduction_factor=3, max_epochs=EPOCHS)),
+        metric=ACCURACY,
+        journal=book,
+        record=record,
+        slots=1,
+        trials=trials,
+        deadline=float("inf"),
+        listen=lambda event, _: None,
+    )
+
+
+def drive(conducted: Conductor, *, events: int) -> None:
+    """Run trials whose score follows from their learning rate; cut off after so many reports."""
+    while (request := conducted.suggest()) is not None:
+        skill = 1 / (1 + abs(float(request.params["lr"]) - 0.01) * 100)
+        for epoch in range(request.known + 1, EPOCHS + 1):
+            if events == 0:
+                raise Cut
+            events -= 1
+            if conducted.report(request.trial_id, row(epoch, skill * (1 - 0.7**epoch))):
+                break
+
+
+def told(path: Path) -> list[dict[str, Any]]:
+    """What was decided, without the times and the resumptions."""
+    events, _ = journal.tail(path)
+    return [{k: v for k, v in event.items() if k != "at"} for event in events if event["event"] != "resume"]
+
+
+@pytest.mark.parametrize("every", [1, 2, 5, 17])
+def test_resumed_search_decides_what_an_uninterrupted_one_does(tmp_path: Path, every: int) -> None:
+    with closing(Journal(tmp_path / "whole.jsonl")) as book:
+        asked = book.append("search", task="digits", direction="maximize")
+        drive(conductor(book, SearchRecord(asked=asked)), events=-1)
+    path = tmp_path / "cut.jsonl"
+    with closing(Journal(path)) as book:
+        book.append("search", task="digits", direction="maximize")
+    for _ in range(400):
+        events, _ = journal.tail(path)
+        with closing(Journal(path)) as book:
+            conducted = conductor(book, SearchRecord(asked=events[0]))
+            assert conducted.resume(events[1:]) == []
+            conducted.note("resume")
+            try:
+                drive(conducted, events=every)
+                break
+            except Cut:
+                continue
+    assert told(path) == told(tmp_path / "whole.jsonl")
+
+
+def test_what_the_space_no_longer_suggests_teaches_nothing_and_loses_nothing(tmp_path: Path) -> None:
+    with closing(Journal(tmp_path / "journal.jsonl")) as book:
+        asked = book.append("search", task="digits", direction="maximize")
+        params = {"model": "convnet", "lr": 0.5, "epochs": EPOCHS, "seed": 0}
+        book.append("trial", trial_id="0000", number=0, params=params)
+        best = {"value": 0.9, "best_epoch": 1}
+        book.append("report", trial_id="0000", **row(1, 0.9), best=best)
+        book.append("end", trial_id="0000", state="COMPLETE", reason="")
+        events, _ = journal.tail(book.path)
+        conducted = conductor(book, SearchRecord(asked=asked), trials=2)
+        assert conducted.resume(events[1:]) == ["0000"]
+        request = conducted.suggest()
+    assert request is not None
+    assert request.trial_id == "0001"
+    assert conducted.record.ranked()[0].value == 0.9
+
+
+def arguments(out: Path, name: str) -> list[str]:
+    return ["digits", "--data", str(out / "digits"), "--trials", "4", "--max-epochs", "5", "--id", name,
+            "--cpus-per-trial", str(len(os.sched_getaffinity(0)))]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("resumed")
+
+
+@pytest.fixture(scope="module")
+def whole(home: Path) -> SearchFolder:
+    """A search of four trials, one at a time, that nothing disturbs."""
+    done = search(home, *arguments(home, "whole"))
+    assert done.returncode == 0, done.stderr
+    return folders.find(home / "runs", "digits", "whole")
+
+
+def killed(home: Path, name: str, *, reports: int, first: tuple[str, ...]) -> None:
+    """Start or resume a search, and kill its driver once the journal holds so many reports."""
+    command = [sys.executable, "-m", "orchestrator.search", *first, "--out", str(home / "runs")]
+    # to files, not pipes: what a killed driver leaves for a moment would hold them open
+    process = subprocess.Popen(
+        command, cwd=HERE, env=PLAIN, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    path = home / "runs" / "digits" / name / "journal.jsonl"
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and process.poll() is None:
+        if path.exists() and path.read_text().count('"event": "report"') >= reports:
+            break
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def ended(folder: SearchFolder) -> dict[str, Any]:
+    trials = journal.read(folder.journal).trials
+    return {name: (t.params, t.state, t.value, t.best_epoch, t.epoch) for name, t in trials.items()}
+
+
+def test_driver_killed_twice_ends_as_if_it_had_not_been(home: Path, whole: SearchFolder) -> None:
+    killed(home, "cut", reports=3, first=tuple(arguments(home, "cut")))
+    killed(home, "cut", reports=8, first=("digits", "--resume", "cut"))
+    done = search(home, "digits", "--resume", "cut", "--json")
+    assert done.returncode == 0, done.stderr
+    cut = folders.find(home / "runs", "digits", "cut")
+    assert ended(cut) == ended(whole)
+    for name in ended(whole):
+        for file in ("weights.safetensors", "valid.npz", "test.npz"):
+            assert (whole.trial(name) / file).read_bytes() == (cut.trial(name) / file).read_bytes()
+    one, other = (json.loads(folder.ensemble.read_text()) for folder in (whole, cut))
+    assert {**one, "search_id": ""} == {**other, "search_id": ""}
+    assert (whole.path / "submission.csv").read_bytes() == (cut.path / "submission.csv").read_bytes()
+
+
+def test_finished_search_is_extended_by_trials(home: Path, whole: SearchFolder) -> None:
+    before = journal.read(whole.journal)
+    done = search(home, "digits", "--resume", "whole", "--trials", "5", "--json")
+    assert done.returncode == 0, done.stderr
+    after = journal.read(whole.journal)
+    assert list(after.trials) == [*before.trials, "0004"]
+    assert {name: after.trials[name] for name in before.trials} == dict(before.trials)
+
+
+def test_search_that_runs_is_not_gone_on_with(whole: SearchFolder) -> None:
+    with resuming.alone(whole), pytest.raises(UsageError, match="is running"), resuming.alone(whole):
+        pass
+
+
+def test_other_data_are_refused(whole: SearchFolder) -> None:
+    found = resuming.before(whole)
+    resuming.require_same(found, found.fingerprint)
+    with pytest.raises(DataError, match="changed since the search began"):
+        resuming.require_same(found, "another")
