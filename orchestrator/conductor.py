@@ -27,6 +27,10 @@ REPORT_FIELDS = (
     "images_per_second",
 )
 SAME_ERROR_LIMIT = 5
+RETRIES = 3
+SILENCE_S, SILENT_EPOCHS = 300.0, 20
+"""A trial hangs that says nothing for so long and so many of the slowest epoch seen: its predictions may take
+far longer than an epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,8 @@ class Request:
     """Epochs that are journalled already, of a trial that goes on from its checkpoint."""
     finish: bool = False
     """Whether it ended with these epochs, and only what it leaves behind is missing."""
+    silent: float = math.inf
+    """Seconds without a word after which it hangs."""
 
 
 @dataclass
@@ -68,6 +74,8 @@ class Conductor:
     _cut: dict[str, int] = field(default_factory=dict)
     """Trials that ran when an earlier process ended, to go on before any other; see `resume`."""
     _unwritten: list[str] = field(default_factory=list)
+    _deaths: dict[str, int] = field(default_factory=dict)
+    """How often the process of a trial died."""
     _strange: set[str] = field(default_factory=set)
     """Trials that are not what the study suggests when it is asked again."""
     _same_error: tuple[str, int] = ("", 0)
@@ -112,7 +120,13 @@ class Conductor:
         trial_id = f"{place:04d}"
         self._running[trial_id] = number
         self.note("trial", trial_id=trial_id, number=place, params=config.params())
-        return Request(trial_id=trial_id, params=config.params())
+        return Request(trial_id=trial_id, params=config.params(), silent=self.silence())
+
+    def silence(self) -> float:
+        """Seconds without a word after which a trial is taken to hang, by the slowest epoch so far."""
+        trained = (trial.reports for trial in self.record.trials.values() if trial.reports)
+        slowest = (max(float(row["seconds"]) for row in reports) for reports in trained)
+        return SILENCE_S + SILENT_EPOCHS * max(slowest, default=math.inf)
 
     def resume(self, events: Iterable[Event], *, unwritten: Sequence[str] = ()) -> list[str]:
         """Bring a conductor that was just made to where the journal of another one ends.
@@ -163,7 +177,13 @@ class Conductor:
             trial_id = self._unwritten.pop(0)
         trial = self.record.trials[trial_id]
         ended = trial_id not in self._running
-        return Request(trial_id=trial_id, params=trial.params, known=trial.epoch, finish=ended)
+        return Request(
+            trial_id=trial_id,
+            params=trial.params,
+            known=trial.epoch,
+            finish=ended,
+            silent=self.silence(),
+        )
 
     def in_time(self, config: TrialConfig) -> TrialConfig:
         """What is trained of a suggestion in the time that is left: here all of it."""
@@ -236,6 +256,17 @@ class Conductor:
             self._count_error(reason)
         else:
             self._same_error = ("", 0)
+
+    def died(self, trial_id: str, reason: str) -> None:
+        """A trial's process is gone: another one goes on from its checkpoint, `RETRIES` times at most."""
+        if trial_id not in self._running:
+            return
+        tries = self._deaths[trial_id] = self._deaths.get(trial_id, 0) + 1
+        if tries > RETRIES or self.stopped is not None:
+            self.end(trial_id, "FAIL", f"{reason}, {tries} times" if tries > 1 else reason)
+            return
+        self.note("retry", trial_id=trial_id, reason=reason, tries=tries)
+        self._cut[trial_id] = self._running.pop(trial_id)
 
     def interrupt(self, trial_id: str, reason: str) -> None:
         """A trial was cut off from outside: its best epoch counts, if it had one."""

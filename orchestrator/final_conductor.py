@@ -32,6 +32,10 @@ class FinalConductor(Conductor):
     _places: int = 1
     """Configurations that are trained again."""
     _chosen: list[TrialRecord] = field(default_factory=list)
+    _trained: dict[str, int] = field(default_factory=dict)
+    """How often each of the chosen was begun to be trained again, by its id."""
+    _now: tuple[TrialRecord, int] | None = None
+    """Of whom the latest final is, and under which seed, counted from 0."""
     _started: int = 0
     _epochs: int = 0
     _turns: int = 0
@@ -46,8 +50,9 @@ class FinalConductor(Conductor):
             return super().spent()
         if self.clock() >= self.until:
             return "time is up"
-        if self._started == self._planned:
-            self._extend()
+        if self._started < self._planned or len(self._running) >= self.slots:
+            return None
+        self._extend()
         return "the finals are done" if self._started == self._planned else None
 
     def suggest(self) -> Request | None:
@@ -61,7 +66,7 @@ class FinalConductor(Conductor):
             return None
         request = super().suggest()
         left = self.until - self.clock()
-        return request and Request(trial_id=request.trial_id, params=request.params, seconds=left)
+        return request and replace(request, seconds=left)
 
     def in_time(self, config: TrialConfig) -> TrialConfig:
         """The configuration with no more epochs than end in time, by the pace of its model so far.
@@ -101,7 +106,7 @@ class FinalConductor(Conductor):
             planned = min(fitting, len(found) * self.finals.seeds * self.finals.parts)
         self._planned = self._first = planned
         wide = math.ceil(planned / self.finals.seeds) if self.finals.pooled else planned
-        self._places = min(self.finals.configurations, wide)
+        self._places = min(self.finals.configurations, planned, max(wide, self.slots))
         if planned:
             seconds = None if math.isinf(left) else round(left, 1)
             self.note("finals", count=planned, places=self._places, seconds=seconds)
@@ -117,16 +122,23 @@ class FinalConductor(Conductor):
             if not event.get("spare"):
                 self._first, self._places = self._planned, int(event["places"])
         elif event["event"] == "trial" and event.get("of"):
-            self._started += 1
+            self._trained_again(self.record.trials[event["of"]])
             self._epochs = int(event["params"]["epochs"])
-            of = self.record.trials[event["of"]]
-            if not of.of and of.trial_id not in {chosen.trial_id for chosen in self._chosen}:
-                self._chosen.append(of)
+
+    def _trained_again(self, of: TrialRecord) -> None:
+        """Count a final that is journalled already; `of` is what it is of."""
+        root = self.record.trials[of.of] if of.of else of
+        if self._started % self.finals.parts == 0:
+            if root.trial_id not in self._trained:
+                self._chosen.append(root)
+            turn = self._trained.get(root.trial_id, 0)
+            self._now, self._trained[root.trial_id] = (of, turn), turn + 1
+        self._started += 1
 
     def extend(self) -> None:
         """Search on in the time that was added, and train finals of it under further seeds."""
-        self._turns += 1 + max(0, self._started - 1) // max(1, len(self._chosen))
-        self._planned, self._chosen, self._started = None, [], 0
+        self._turns += max(self._trained.values(), default=0)
+        self._planned, self._chosen, self._trained, self._started = None, [], {}, 0
         now = self.clock()
         self.deadline = now + finals.SEARCH_SHARE * (self.until - now)
 
@@ -144,8 +156,10 @@ class FinalConductor(Conductor):
 
     def _final(self) -> Request:
         assert self._planned
-        member, fold = divmod(self._started, self.finals.parts)
-        trial, turn = self._next(member)
+        fold = self._started % self.finals.parts
+        if fold == 0 or self._now is None:
+            self._now = self._next()
+        trial, turn = self._now
         asked = self.finals.of_turn(turn)
         epochs = finals.epochs_for(
             asked,
@@ -161,14 +175,23 @@ class FinalConductor(Conductor):
         self._started += 1
         self._running[trial_id] = number
         self.note("trial", trial_id=trial_id, number=number, params=config.params(), of=trial.trial_id)
-        return Request(trial_id=trial_id, params=config.params())
+        return Request(trial_id=trial_id, params=config.params(), silent=self.silence())
 
-    def _next(self, member: int) -> tuple[TrialRecord, int]:
-        """The trial that a member is of, and how often it was trained again: first each of them once."""
-        if member == len(self._chosen) < self._places:
-            self._chosen = finals.finalists(self.record, member + 1, self._chosen)
-        turn, place = divmod(member, len(self._chosen))
-        trial = self._chosen[place]
+    def _next(self) -> tuple[TrialRecord, int]:
+        """The trial to train again, and how often it was: first each of them once, then who had the fewest.
+
+        Where a first final tells how long to train the others, only such are taken whose first has ended.
+        """
+        grown = self._chosen
+        if len(grown) < self._places:
+            grown = finals.finalists(self.record, len(grown) + 1, self._chosen)
+        if len(grown) > len(self._chosen):
+            self._chosen, trial = grown, grown[-1]
+        else:
+            told = [t for t in grown if not self.finals.pooled or self._first_of(t) is not t]
+            trial = min(told or grown, key=lambda t: self._trained[t.trial_id])
+        turn = self._trained.get(trial.trial_id, 0)
+        self._trained[trial.trial_id] = turn + 1
         return (self._first_of(trial) if self.finals.pooled and turn else trial), turn
 
     def _first_of(self, trial: TrialRecord) -> TrialRecord:

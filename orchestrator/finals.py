@@ -200,11 +200,14 @@ def _around(trial: TrialRecord) -> float:
 def stretch_of(trial: TrialRecord, metric: Metric) -> float:
     """How many times the trial's epochs its finals are meant to run, at least.
 
-    Training scores are of augmented and mixed pictures, so they reach those of validation only late.
+    Training scores are of augmented and mixed pictures, so they reach those of validation only late. Dense
+    kinds do not measure them: their views are random crops, of which few epochs are seldom enough.
     """
     best = next((row for row in trial.reports if row["epoch"] == trial.best_epoch), None)
-    if best is None or best.get("train_metric") is None:
+    if best is None:
         return 1.0
+    if best.get("train_metric") is None:
+        return UNDERFIT
     learned, validated = (metric.utility(best[f"{part}_metric"]) for part in ("train", "valid"))
     return UNDERFIT if learned <= validated else 1.0
 

@@ -4,6 +4,7 @@ import json
 import os
 import threading
 import time
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from trainables.task import Direction
 State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL"]
 FINISHED: tuple[State, ...] = ("COMPLETE", "PRUNED")
 Event = dict[str, Any]
+SEAL = b', "crc": "'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +121,7 @@ class Journal:
         """Write one event; `at` is seconds since the search began. Returns the event as written."""
         with self._lock:
             line = {"event": event, "at": round(time.monotonic() - self._zero, 3), **fields}
-            self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+            self._file.write(_sealed(line) + b"\n")
             self._file.flush()
             os.fdatasync(self._file.fileno())
         return line
@@ -129,12 +131,31 @@ class Journal:
 
 
 def tail(path: Path, offset: int = 0) -> tuple[list[Event], int]:
-    """The whole lines written at or after byte `offset`, and the offset to go on from."""
+    """The whole lines written at or after byte `offset`, and the offset to go on from.
+
+    Raises ValueError for a line that is damaged: no JSON, or not what its checksum was made of.
+    """
     with path.open("rb") as file:
         file.seek(offset)
         block = file.read()
     end = block.rfind(b"\n") + 1
-    return [json.loads(line) for line in block[:end].splitlines()], offset + end
+    return [_opened(line) for line in block[:end].splitlines()], offset + end
+
+
+def _sealed(event: Event) -> bytes:
+    """The event as JSON, whose last key is the CRC-32 of all before it."""
+    body = json.dumps(event, allow_nan=False).encode()[:-1]
+    return body + SEAL + f'{zlib.crc32(body):08x}"}}'.encode()
+
+
+def _opened(line: bytes) -> Event:
+    event = json.loads(line)
+    told = event.pop("crc", None) if isinstance(event, dict) else None
+    body, mark, _ = line.rpartition(SEAL)
+    if mark and told != f"{zlib.crc32(body):08x}":
+        raise ValueError(f"a line is not as it was written: {line[:60].decode(errors='replace')}...")
+    found: Event = event
+    return found
 
 
 def read(path: Path) -> SearchRecord:

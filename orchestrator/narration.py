@@ -72,6 +72,9 @@ class Narrator:
                     return f"time is left: {event['count']} finals in all"
                 many = "s" * (event["count"] > 1)
                 return f"the search proper is over: {event['count']} final{many} of its best configurations"
+            case "retry":
+                again = f"trial {int(event['trial_id']):<3} died      {one_line(event['reason'])}"
+                return f"{again}; it goes on from its checkpoint, try {event['tries']}"
             case "finish":
                 return f"search ended: {one_line(str(event['reason']))}"
         return ""

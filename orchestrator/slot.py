@@ -7,6 +7,7 @@ data opened: a trial starts in tens of milliseconds.
 
 import contextlib
 import functools
+import math
 import multiprocessing
 import os
 import signal
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 PRELOAD = ["orchestrator.warm"]
 POLL_S = 0.2
-Outcome = Literal["report", "done", "failed", "refused"]
+Outcome = Literal["report", "done", "failed", "refused", "died"]
 Message = tuple[Outcome, dict[str, Any]]
 
 
@@ -58,6 +59,8 @@ class Assignment:
     """Epochs that need not be reported again, of a trial that goes on from its checkpoint."""
     finish: bool = False
     """Whether the trial is over with these, and only its files are missing."""
+    silent_s: float = math.inf
+    """A trial that says nothing for so long hangs, and is killed."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,8 @@ class Slot:
     def next(self) -> Message:
         """Let the trial go on and wait for its next message.
 
-        After `done`, `failed` or `refused` (by the rules) the trial is over. A child that dies counts as
-        failed, and says how.
+        After `done`, `failed` or `refused` (by the rules) the trial is over. After `died`, of a child that
+        ended without a word or hung, another one may go on from its checkpoint.
         """
         assert self._child is not None, "no trial was started"
         assert self._assignment is not None
@@ -114,11 +117,18 @@ class Slot:
             self._child.pipe.send(True)
             if self._spare is None:
                 self._spare = self._fork(self._assignment)
+            silent = self._assignment.silent_s
+            if not self._child.pipe.poll(None if math.isinf(silent) else silent):
+                self._child.process.kill()
+                self._child.process.join()
+                return "died", {
+                    "reason": f"the trial's process said nothing for {silent:.0f} s and was killed"
+                }
             message: Message = self._child.pipe.recv()
             return message
         except (EOFError, OSError):
             self._child.process.join()
-            return "failed", {"reason": f"the trial's process {_death(self._child.process.exitcode)}"}
+            return "died", {"reason": f"the trial's process {_death(self._child.process.exitcode)}"}
 
     def finish(self) -> None:
         """Tell the running trial to stop, wait until it has written its predictions, and forget it."""

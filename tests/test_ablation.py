@@ -20,7 +20,7 @@ from orchestrator.ablation.outcome import Outcome, read
 from orchestrator.ablation.planned import Planned
 from orchestrator.ablation.shared import finished, take_over
 from orchestrator.folders import SearchFolder
-from orchestrator.journal import Journal
+from orchestrator.journal import Journal, tail
 from orchestrator.journal import read as read_journal
 from tests.made_search import MadeSearch, digits_store
 from trainables.config import TrialConfig, trial_config
@@ -262,8 +262,9 @@ def test_missing_and_damaged_logits(whole: Made) -> None:
 
 
 def test_the_prepared_images_are_gone(whole: Made, digits: Path) -> None:
-    text = whole.folder.journal.read_text().replace(str(digits), str(digits.parent / "gone"))
-    whole.folder.journal.write_text(text)
+    events, _ = tail(whole.folder.journal)
+    text = "".join(f"{json.dumps(event)}\n" for event in events)
+    whole.folder.journal.write_text(text.replace(str(digits), str(digits.parent / "gone")))
     outcome = whole.outcome()
     assert outcome.images == {}
     assert any("No image was compared" in note for note in results.notes(outcome))

@@ -86,6 +86,14 @@ def test_equal_scores_are_no_proof() -> None:
     assert (found.mean, found.p, found.low, found.more, found.real) == (0.0, 1.0, None, None, False)
 
 
+def test_differences_that_cancel_out_are_a_tie_and_not_equal() -> None:
+    """A mean of zero over seeds that do differ is chance; no number of further seeds would decide it."""
+    found = compare([one(0.01, -0.01, 0.02, -0.02)])[0]
+    assert (found.mean, found.equal, found.real) == (0.0, False, False)
+    assert found.more == MOST_MORE + 1
+    assert compare([one(0.0, 0.0, 0.0)])[0].equal
+
+
 def test_the_same_difference_in_every_seed_is_not_certain() -> None:
     """Five equal differences have no spread to be tested by; the images tell how much there must be."""
     blind = compare([one(*[0.004] * 5)])[0]

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator import journal
 from orchestrator.asha import Asha, Rungs
-from orchestrator.conductor import SAME_ERROR_LIMIT, Conductor
+from orchestrator.conductor import RETRIES, SAME_ERROR_LIMIT, SILENCE_S, SILENT_EPOCHS, Conductor
 from orchestrator.journal import Event, Journal, SearchRecord
 from orchestrator.study import Study
 from trainables.metrics import ACCURACY
@@ -154,3 +154,27 @@ def test_a_report_after_the_end_changes_nothing(conductor: Conductor) -> None:
     before = dict(conductor.record.trials)
     assert conductor.report("0000", row(5, 1.0))
     assert conductor.record.trials == before
+
+
+def test_a_trial_whose_process_died_goes_on_three_times_and_then_fails(conductor: Conductor) -> None:
+    request = conductor.suggest()
+    assert request is not None
+    conductor.report(request.trial_id, row(1, 0.5))
+    for _ in range(RETRIES):
+        conductor.died(request.trial_id, "was killed by SIGKILL")
+        again = conductor.suggest()
+        assert again is not None
+        assert (again.trial_id, again.known, again.params) == (request.trial_id, 1, request.params)
+    conductor.died(request.trial_id, "was killed by SIGKILL")
+    trial = conductor.record.trials[request.trial_id]
+    assert (trial.state, trial.reason) == ("FAIL", "was killed by SIGKILL, 4 times")
+
+
+def test_no_trial_hangs_before_an_epoch_was_timed(conductor: Conductor) -> None:
+    request = conductor.suggest()
+    assert request is not None
+    assert request.silent == float("inf")
+    conductor.report(request.trial_id, {**row(1, 0.5), "seconds": 3.0})
+    later = conductor.suggest()
+    assert later is not None
+    assert later.silent == SILENCE_S + 3.0 * SILENT_EPOCHS

@@ -121,7 +121,7 @@ def test_what_is_yet_to_learn_is_trained_longer_and_less_often() -> None:
 
     assert finals.stretch_of(learned(0.3), ACCURACY) == finals.UNDERFIT
     assert finals.stretch_of(learned(0.8), ACCURACY) == 1.0
-    assert finals.stretch_of(learned(None), ACCURACY) == 1.0  # dense kinds do not measure it
+    assert finals.stretch_of(learned(None), ACCURACY) == finals.UNDERFIT  # dense kinds do not measure it
     plan = Finals(seeds=2)
     counts = [finals.how_many(plan, PACE, seconds=s, slots=2, stretch=2.5) for s in (20, 40, 110, 160, 900)]
     assert counts == [0, 2, 2, 4, 6]
@@ -332,3 +332,25 @@ def test_without_validation_the_score_is_that_of_the_trial_it_is_of(conductor: F
     at(conductor, 51.0)
     again = finish(conductor, 0.97)
     assert (again.value, again.best_epoch) == (0.9, again.epoch)
+
+
+def test_slots_begin_with_first_finals_and_time_that_is_left_goes_to_further_seeds(
+    conductor: FinalConductor,
+) -> None:
+    conductor.finals = Finals(seeds=2, configurations=3, growth=1.25, pooled=True, spare=6)
+    for value in (0.1, 0.9, 0.2, 0.8, 0.3, 0.4, 0.5):
+        finish(conductor, value)
+    at(conductor, 88.0)  # two fit, one a slot
+    first, second = conductor.suggest(), conductor.suggest()
+    assert first is not None
+    assert second is not None
+    assert conductor.suggest() is None
+    begun = [conductor.record.trials[request.trial_id] for request in (first, second)]
+    assert len({trial.of for trial in begun}) == 2
+    assert [trial.params["folds"] for trial in begun] == [0, 0]
+    for epoch in range(1, int(first.params["epochs"]) + 1):
+        conductor.report(first.trial_id, row(epoch, 0.9))
+    third = conductor.suggest()
+    assert third is not None
+    again = conductor.record.trials[third.trial_id]
+    assert (again.of, again.params["folds"]) == (first.trial_id, WHOLE)

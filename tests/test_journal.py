@@ -180,6 +180,27 @@ def test_a_damaged_journal_is_named(tmp_path: Path, content: str) -> None:
     assert caught.value.fix
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0, 10_000), bit=st.integers(0, 7))
+def test_a_flipped_bit_is_told_or_harms_nothing(tmp_path: Path, place: int, bit: int) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.unlink(missing_ok=True)
+    with closing(Journal(path)) as book:
+        written = [book.append("search", **{k: v for k, v in ASKED.items() if k not in ("event", "at")})]
+        written += [book.append("trial", trial_id=f"{i:04d}", number=i, params={"lr": 0.1}) for i in (0, 1)]
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= 1 << bit
+    path.write_bytes(content)
+    try:
+        found, _ = tail(path)
+    except ValueError:
+        return
+    known = [{**event, "crc": None} for event in written]
+    assert [{**{k: event[k] for k in was if k != "crc"}, "crc": None} for event, was in
+            zip(found, known, strict=False)] == known[: len(found)]  # fmt: skip
+    assert len(found) >= len(written) - 1
+
+
 def test_a_missing_journal_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         read(tmp_path / "journal.jsonl")

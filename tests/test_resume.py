@@ -1,5 +1,6 @@
 """A search whose driver was killed goes on as if nothing had happened."""
 
+import contextlib
 import json
 import os
 import signal
@@ -15,10 +16,13 @@ import pytest
 from orchestrator import folders, journal, resuming
 from orchestrator.asha import Asha, Rungs
 from orchestrator.conductor import Conductor
+from orchestrator.final_conductor import FinalConductor
+from orchestrator.finals import SEARCH_SHARE, Finals
 from orchestrator.folders import SearchFolder
 from orchestrator.journal import Journal, SearchRecord
 from orchestrator.study import Study
-from tests.test_conductor import row, space
+from tests.test_conductor import Clock, row, space
+from tests.test_finals import at, finish
 from tests.test_search import HERE, PLAIN, search
 from trainables.errors import DataError, UsageError
 from trainables.metrics import ACCURACY
@@ -175,3 +179,78 @@ def test_other_data_are_refused(whole: SearchFolder) -> None:
     resuming.require_same(found, found.fingerprint)
     with pytest.raises(DataError, match="changed since the search began"):
         resuming.require_same(found, "another")
+
+
+def final_conductor(book: Journal, record: SearchRecord) -> FinalConductor:
+    return FinalConductor(
+        study=Study(space, direction="maximize", seed=0, defaults={"epochs": 4}, fixed={}, context={}),
+        asha=Asha(Rungs(grace_period=2, reduction_factor=2, max_epochs=4)),
+        metric=ACCURACY,
+        journal=book,
+        record=record,
+        slots=1,
+        trials=None,
+        deadline=50.0,
+        listen=lambda event, _: None,
+        clock=Clock(),
+        finals=Finals(seeds=2, configurations=2, growth=1.25, pooled=True),
+        until=100.0,
+        grace=10.0,
+    )
+
+
+def train_finals(conducted: FinalConductor, *, epochs: int = -1) -> None:
+    """Run what is suggested, a hundredth of a second an epoch; cut off after so many epochs."""
+    at(conducted, 51.0)
+    while (request := conducted.suggest()) is not None:
+        for epoch in range(request.known + 1, int(request.params["epochs"]) + 1):
+            if epochs == 0:
+                raise Cut
+            epochs -= 1
+            score = 0.5 + 0.01 * epoch + 0.001 * int(request.trial_id)
+            if conducted.report(request.trial_id, {**row(epoch, score), "seconds": 0.01}):
+                break
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 5, 20, 40])
+def test_finals_that_were_cut_off_go_on_as_planned(tmp_path: Path, epochs: int) -> None:
+    for name, cut in (("whole", -1), ("cut", epochs)):
+        with closing(Journal(tmp_path / f"{name}.jsonl")) as book:
+            asked = book.append("search", task="digits", direction="maximize")
+            conducted = final_conductor(book, SearchRecord(asked=asked))
+            for value in (0.4, 0.9, 0.8, 0.1, 0.95, 0.2, 0.3):
+                finish(conducted, value)
+            with contextlib.suppress(Cut):
+                train_finals(conducted, epochs=cut)
+    events, _ = journal.tail(tmp_path / "cut.jsonl")
+    with closing(Journal(tmp_path / "cut.jsonl")) as book:
+        conducted = final_conductor(book, SearchRecord(asked=events[0]))
+        assert conducted.resume(events[1:]) == []
+        train_finals(conducted)
+    shown = [
+        {name: (t.of, t.params["seed"], t.params["epochs"], t.params.get("folds"), t.state, t.value)
+         for name, t in journal.read(tmp_path / f"{name}.jsonl").trials.items()}
+        for name in ("whole", "cut")
+    ]  # fmt: skip
+    assert shown[0] == shown[1]
+    assert sum(bool(of) for of, *_ in shown[0].values()) == 4
+
+
+def test_time_that_is_added_is_searched_in_and_has_finals_of_other_seeds(tmp_path: Path) -> None:
+    with closing(Journal(tmp_path / "journal.jsonl")) as book:
+        asked = book.append("search", task="digits", direction="maximize")
+        conducted = final_conductor(book, SearchRecord(asked=asked))
+        finish(conducted, 0.9)
+        train_finals(conducted)
+        before = list(conducted.record.trials)
+        conducted.until, conducted.stopped = 200.0, None
+        conducted.extend()
+        assert conducted.deadline == pytest.approx(51.0 + SEARCH_SHARE * 149.0)
+        searched = finish(conducted, 0.7)
+        at(conducted, 120.0)
+        final = finish(conducted, 0.95)
+    assert searched.trial_id not in before
+    assert not searched.of
+    assert final.of
+    seeds = [t.params["seed"] for t in conducted.record.trials.values()]
+    assert len(set(seeds)) == len(seeds)

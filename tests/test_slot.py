@@ -117,9 +117,25 @@ def test_a_killed_child_costs_that_trial_only(slot: Slot, prepared: Path, tmp_pa
     assert slot.pid is not None
     os.kill(slot.pid, signal.SIGKILL)
     outcome, body = slot.next()
-    assert (outcome, "SIGKILL" in body["reason"]) == ("failed", True)
+    assert (outcome, "SIGKILL" in body["reason"]) == ("died", True)
     slot.start(assignment(prepared, tmp_path / "two"))
     assert slot.next()[0] == "report"
+
+
+def test_a_child_that_hangs_is_killed_and_another_goes_on_from_its_checkpoint(
+    slot: Slot, prepared: Path, tmp_path: Path
+) -> None:
+    begun = assignment(prepared, tmp_path, epochs=4)
+    slot.start(begun)
+    assert slot.next()[0] == "report"
+    assert slot.pid is not None
+    os.kill(slot.pid, signal.SIGSTOP)
+    slot._assignment = replace(begun, silent_s=0.5)
+    outcome, body = slot.next()
+    assert (outcome, "said nothing for 0 s" in body["reason"]) == ("died", True)
+    slot.start(replace(begun, known=1))
+    rows = [slot.next()[1] for _ in range(3)]
+    assert [row["epoch"] for row in rows] == [2, 3, 4]
 
 
 def test_a_trial_ends_with_what_it_has_when_told_or_out_of_time(

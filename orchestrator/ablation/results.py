@@ -118,7 +118,7 @@ def verdict(scored: Scored) -> str:
         return "one seed"
     if compared.real and compared.corrected is not None:
         return p_text(compared.corrected)
-    return "tie" if compared.mean else "equal"
+    return "equal" if compared.equal else "tie"
 
 
 def p_text(p: float) -> str:

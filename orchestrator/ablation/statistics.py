@@ -57,6 +57,8 @@ class Comparison:
     """After Holm, over the rows that could be tested."""
     real: bool
     """Whether a difference is claimed."""
+    equal: bool
+    """Whether the scores are the same in every seed: a mean of zero alone may be chance."""
     more: int | None
     """Further seeds that would decide a tie with a chance of 80 %, were the difference and its spread what
     they seem; `MOST_MORE` + 1 where more than that, None where there is nothing to decide."""
@@ -153,7 +155,8 @@ class _Test:
     def compared(self, corrected: float | None, *, family: int) -> Comparison:
         mean, half = self.mean, self.half
         real = self._is_real(corrected)
-        tied = not real and half is not None and bool(mean)
+        equal = bool(self.count) and not any(self.row.differences)
+        tied = not real and half is not None and not equal
         return Comparison(
             seeds=self.count,
             mean=mean,
@@ -163,6 +166,7 @@ class _Test:
             p=self.p,
             corrected=corrected,
             real=real,
+            equal=equal,
             more=self._more(family) if tied else None,
         )
 
