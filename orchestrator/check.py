@@ -311,11 +311,18 @@ def main(
             help="Folder or archive of the data; data/TASK by default. Without TASK: your pictures."
         ),
     ] = None,
+    cluster: Annotated[
+        Path | None, typer.Option(help="A file for `ray up`: say what in it is unsafe or not filled in.")
+    ] = None,
     out: cli.Out = cli.DEFAULT_OUT,
     as_json: cli.Json = False,
     debug: cli.Debug = False,
 ) -> None:
     """Look at every picture of the data; exit code 1 for what prevents a search, 0 with warnings."""
+    if cluster is not None:
+        from orchestrator import cluster_file
+
+        raise SystemExit(0 if cluster_file.show(cluster, as_json=as_json) else 1)
     checked = check(cli.task_or_folder(task, data), data, out=out)
     if as_json:
         print(json.dumps({**asdict(checked), "ok": checked.ok}))
@@ -328,6 +335,7 @@ EXAMPLES = """
 python -m orchestrator.check food11 --data ~/food11
 python -m orchestrator.check --data my_photos/
 python -m orchestrator.check aptos2019 --data aptos2019.zip --json
+python -m orchestrator.check --cluster cluster.yaml
 """
 
 if __name__ == "__main__":

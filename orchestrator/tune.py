@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import platform
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,9 +26,11 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 from ray import tune
+from ray._private import ray_constants
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from orchestrator.cluster import Lodging, code, has_others, reason, resources, served
 from orchestrator.conductor import Conductor
 from orchestrator.folders import SearchFolder
 from orchestrator.journal import SearchRecord
@@ -48,6 +51,8 @@ class Workplace:
     deadline: float
     on_gpu: bool = False
     space: str = ""
+    head: str = ""
+    """Under which name nodes find the head's files; "" where there is one node only."""
 
     def assign(self, trial_id: str, params: dict[str, Any]) -> Assignment:
         return Assignment(
@@ -68,14 +73,30 @@ class TrialActor(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self._slot = self.make_slot()
-        self._slot.start(Assignment(**config["assignment"]))
+        self._lodging: Lodging | None = None
+        self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._slot.start(Assignment(**new_config["assignment"]))
+        assignment, self._refused = Assignment(**new_config["assignment"]), ""
+        self._trial = new_config["trial_id"]
+        if not new_config["head"]:
+            self._slot.start(assignment)
+            return True
+        try:
+            self._lodging = self._lodging or Lodging(new_config["head"])
+            self._slot.start(self._lodging.ready(assignment))
+            self._lodging.follow(self._trial, self._slot.pid or 0)
+        except Exception as error:  # this node cannot do it; another one may
+            self._slot.finish()
+            self._refused = f"not ready on {platform.node()}: {reason(error)}"
         return True
 
     def step(self) -> dict[str, Any]:
+        if self._refused:
+            return {"outcome": "died", "reason": self._refused}
         outcome, body = self._slot.next()
+        if self._lodging and (outcome != "report" or body.get("last")):
+            self._lodging.deliver(self._trial)
         return {"outcome": outcome, **body}
 
     def cleanup(self) -> None:
@@ -103,7 +124,9 @@ class ConductedSearcher(Searcher):
         deadline = min(self._workplace.deadline, time.time() + request.seconds)
         workplace = replace(self._workplace, deadline=deadline)
         assignment = workplace.assign(request.trial_id, dict(request.params))
-        return {"trial_id": request.trial_id, "assignment": asdict(assignment)}
+        assignment = replace(assignment, known=request.known, finish=request.finish, silent_s=request.silent)
+        head = self._workplace.head
+        return {"trial_id": request.trial_id, "assignment": asdict(assignment), "head": head}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -131,7 +154,7 @@ class ConductedScheduler(TrialScheduler):
         """Nothing to decide before the first report."""
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        self._conductor.end(_id(trial), "FAIL", "the slot's actor died; see its log under Ray's session")
+        self._conductor.died(_id(trial), "its node is gone, or the slot's actor died")
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         outcome = result["outcome"]
@@ -139,6 +162,8 @@ class ConductedScheduler(TrialScheduler):
             return str(TrialScheduler.CONTINUE)
         if outcome == "failed":
             self._conductor.end(_id(trial), "FAIL", result["reason"])
+        elif outcome == "died":
+            self._conductor.died(_id(trial), result["reason"])
         elif outcome == "refused":
             self._conductor.interrupt(_id(trial), result["reason"])
         elif outcome == "done":
@@ -177,9 +202,11 @@ def cluster(*, address: str | None, cpus: int, gpus: int) -> Iterator[dict[str, 
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         if address is None:
-            ray.init(num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
+            with _on_loopback():
+                # "local": not a Ray that happens to run on this machine, which nobody asked for
+                ray.init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
         else:
-            ray.init(address=address, **quiet)
+            ray.init(address=address, runtime_env=code(), **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise OrchestratorError(
             f"No Ray to run on: {error}", fix="Start one (`ray up cluster.yaml`), or leave --address out."
@@ -187,9 +214,25 @@ def cluster(*, address: str | None, cpus: int, gpus: int) -> Iterator[dict[str, 
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        yield {k: float(v) for k, v in ray.cluster_resources().items()}
+        yield resources()
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Ray started here listens on 127.0.0.1 alone; elsewhere than on Linux that is its default."""
+    before = os.environ.get(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR)
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = True
+        if before is None:
+            del os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR]
+        else:
+            os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = before
 
 
 @contextlib.contextmanager
@@ -208,11 +251,26 @@ def run(
     gpus: float,
     actor: type[TrialActor] = TrialActor,
 ) -> None:
-    """Run trials of `cpus` and `gpus` each until the conductor has had enough. Needs `cluster`."""
+    """Run trials of `cpus` and `gpus` each until the conductor has had enough. Needs `cluster`.
+
+    Raises UsageError where the cluster has nodes that cannot run them.
+    """
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(conductor.slots)
-    workplace = replace(workplace, on_gpu=gpus > 0)
-    tuner = tune.Tuner(
-        tune.with_resources(actor, {"cpu": cpus, "gpu": gpus}),
+    with contextlib.ExitStack() as stack:
+        head = stack.enter_context(_served(conductor, workplace)) if has_others() else ""
+        workplace = replace(workplace, on_gpu=gpus > 0, head=head)
+        _tuner(conductor, workplace, tune.with_resources(actor, {"cpu": cpus, "gpu": gpus})).fit()
+    settle(conductor.record, workplace.folder)
+
+
+def _served(conductor: Conductor, workplace: Workplace) -> contextlib.AbstractContextManager[str]:
+    weights = str(conductor.record.asked.get("fixed", {}).get("weights", ""))
+    return served(workplace.folder.path, store=workplace.store, task=workplace.task, weights=weights)
+
+
+def _tuner(conductor: Conductor, workplace: Workplace, trainable: Any) -> tune.Tuner:
+    return tune.Tuner(
+        trainable,
         tune_config=tune.TuneConfig(
             num_samples=-1,
             search_alg=ConductedSearcher(conductor, workplace),
@@ -230,8 +288,6 @@ def run(
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
         ),
     )
-    tuner.fit()
-    settle(conductor.record, workplace.folder)
 
 
 def settle(record: SearchRecord, folder: SearchFolder) -> None:
