@@ -94,7 +94,11 @@ def test_a_signal_ends_the_finals_in_order(home: Path) -> None:
     path = home / "runs" / "digits" / "cut" / "journal.jsonl"
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
-        if path.exists() and any(t.of and t.epoch for t in journal.read(path).trials.values()):
+        if (
+            path.exists()
+            and path.stat().st_size
+            and any(t.of and t.epoch for t in journal.read(path).trials.values())
+        ):
             break
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)

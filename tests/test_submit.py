@@ -162,7 +162,7 @@ def test_without_data_and_without_a_search_it_is_said_where_to_get_it(
 def test_options_that_do_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--data is for --check"):
         command.main("food11", data_root=tmp_path)
-    with pytest.raises(UsageError, match="no --method"):
+    with pytest.raises(UsageError, match="--method do not go together"):
         command.main("food11", check_file=tmp_path / "a.csv", method="vote")
 
 
