@@ -10,6 +10,14 @@ from tests.small_search import food11_search, food11_store
 from trainables.store import Store
 
 
+LONGEST = ("test_search", "test_final_search", "test_resume", "test_ablate", "test_sockets", "test_task_file")
+"""Files that start Ray: begun first, so that no worker is left alone with one of them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return food11_store(tmp_path_factory.mktemp("food11"))

@@ -19,6 +19,7 @@ from trainables.errors import UsageError
 from trainables.splits import complete
 from trainables.task import load_task
 
+pytestmark = pytest.mark.slow  # a cluster of three nodes and its searches: about two minutes
 LEFT = {"config.json", "curve.csv", "weights.safetensors", "valid.npz", "holdout.npz", "test.npz"}
 
 
@@ -98,7 +99,6 @@ def test_a_cluster_with_a_node_that_lacks_something_is_refused_by_name(
     assert refused.value.what.count(f"{address}: ") == len(site.nodes)
 
 
-@pytest.mark.slow
 def test_a_search_outlives_a_node_that_goes(site: Site, prepared: Path, tmp_path: Path) -> None:
     made = made_up_search(tmp_path, slots=2, trials=6, epochs=3, first_rung=3)
     going: list[threading.Thread] = []
