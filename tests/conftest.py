@@ -9,7 +9,6 @@ from orchestrator import folders
 from tests.small_search import food11_search, food11_store
 from trainables.store import Store
 
-
 LONGEST = ("test_search", "test_final_search", "test_resume", "test_ablate", "test_sockets", "test_task_file")
 """Files that start Ray: begun first, so that no worker is left alone with one of them at the end."""
 
