@@ -11,7 +11,7 @@ ui: setup  ## the MLflow UI on the searches of this folder
 	$(BIN)/python -m orchestrator.ui
 
 test: setup  ## set up and run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup  ## the tests that take longer than a minute
 	$(BIN)/python -m pytest -m slow
