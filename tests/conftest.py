@@ -1,5 +1,6 @@
 """A small food11 search in real files, for the tests of what is made of one."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from orchestrator import folders
 from tests.small_search import food11_search, food11_store
 from trainables.store import Store
 
+# Ray's own 15 starves the trials of a search beside the other worker's tests
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 LONGEST = ("test_search", "test_final_search", "test_resume", "test_ablate", "test_sockets", "test_task_file")
 """Files that start Ray: begun first, so that no worker is left alone with one of them at the end."""
 

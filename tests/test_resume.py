@@ -162,7 +162,8 @@ def ended(folder: SearchFolder) -> dict[str, Any]:
     return {name: (t.params, t.state, t.value, t.best_epoch, t.epoch) for name, t in trials.items()}
 
 
-@pytest.mark.parametrize("kills", [(3,), pytest.param((2, 4, 6, 8), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [(3,), (2, 4, 6, 8)])
 def test_killed_driver_ends_as_if_it_had_not_been(
     home: Path, whole: SearchFolder, kills: tuple[int, ...]
 ) -> None:
@@ -190,11 +191,13 @@ def test_finished_search_is_extended_by_trials(home: Path, whole: SearchFolder) 
     assert {name: after.trials[name] for name in before.trials} == dict(before.trials)
 
 
+@pytest.mark.slow
 def test_search_that_runs_is_not_gone_on_with(whole: SearchFolder) -> None:
     with resuming.alone(whole), pytest.raises(UsageError, match="is running"), resuming.alone(whole):
         pass
 
 
+@pytest.mark.slow
 def test_other_data_are_refused(whole: SearchFolder) -> None:
     found = resuming.before(whole)
     resuming.require_same(found, found.fingerprint)
