@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.asha import Asha, Verdict
 from orchestrator.guide import Guide
 from orchestrator.journal import Event, Journal, SearchRecord, State
-from orchestrator.study import Study
+from orchestrator.study import Draft, Study
 from trainables.config import WHOLE, Scalar, TrialConfig
 from trainables.task import Metric
 
@@ -89,7 +89,7 @@ class Conductor:
     @property
     def over(self) -> bool:
         """Whether no more trials will be suggested."""
-        if self.stopped is None and not self._cut and not self._unwritten:
+        if self.stopped is None and not self._left:
             self.stopped = self.spent()
         return self.stopped is not None
 
@@ -109,18 +109,30 @@ class Conductor:
         """The next trial, or None while every slot is taken or the search is over."""
         if self.over or len(self._running) >= self.slots:
             return None
-        if self._cut or self._unwritten:
+        if self._left:
             return self._go_on()
-        draft = self.guide.choose(self.study.pool()) if self.guide else None
+        draft = self.choose()
         number, config = self.study.ask(draft)
         if self.guide and draft:
             self.guide.started(number, draft)
-        config = self.in_time(config)
-        place = len(self.record.trials)  # finals of an earlier part of the search count, too
-        trial_id = f"{place:04d}"
-        self._running[trial_id] = number
-        self.note("trial", trial_id=trial_id, number=place, params=config.params())
+        return self._begin(number, self.in_time(config))
+
+    def choose(self) -> Draft | None:
+        """The draft to try next; None leaves it to the study."""
+        return self.guide.choose(self.study.pool()) if self.guide else None
+
+    def _begin(self, key: int, config: TrialConfig, **about: Any) -> Request:
+        """Journal a new trial, which the study knows by `key`, under the next free number."""
+        number = len(self.record.trials)
+        trial_id = f"{number:04d}"
+        self._running[trial_id] = key
+        self.note("trial", trial_id=trial_id, number=number, params=config.params(), **about)
         return Request(trial_id=trial_id, params=config.params(), silent=self.silence())
+
+    @property
+    def _left(self) -> bool:
+        """Whether trials that were begun are still to go on."""
+        return bool(self._cut or self._unwritten)
 
     def silence(self) -> float:
         """Seconds without a word after which a trial is taken to hang, by the slowest epoch so far."""

@@ -58,11 +58,9 @@ class FinalConductor(Conductor):
     def suggest(self) -> Request | None:
         if self.over or len(self._running) >= self.slots:
             return None
-        if self._cut or self._unwritten:
-            return replace(self._go_on(), seconds=self.until - self.clock())
-        if self._planned:
+        if self._planned and not self._left:
             return self._final()
-        if self._planned is None and super().spent():
+        if self._planned is None and not self._left and super().spent():
             return None
         request = super().suggest()
         left = self.until - self.clock()
@@ -170,12 +168,8 @@ class FinalConductor(Conductor):
         )
         self._epochs = epochs if fold == 0 else min(epochs, self._epochs)
         config = finals.configuration(asked, trial, epochs=self._epochs, turn=turn + self._turns, fold=fold)
-        number = 1 + max(other.number for other in self.record.trials.values())
-        trial_id = f"{number:04d}"
         self._started += 1
-        self._running[trial_id] = number
-        self.note("trial", trial_id=trial_id, number=number, params=config.params(), of=trial.trial_id)
-        return Request(trial_id=trial_id, params=config.params(), silent=self.silence())
+        return self._begin(len(self.record.trials), config, of=trial.trial_id)
 
     def _next(self) -> tuple[TrialRecord, int]:
         """The trial to train again, and how often it was: first each of them once, then who had the fewest.

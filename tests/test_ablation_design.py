@@ -254,17 +254,23 @@ def test_trials_run_in_order_to_their_last_epoch(tmp_path: Path) -> None:
         candidates=trials,
     )
     with closing(Journal(tmp_path / "journal.jsonl")) as book:
+        begun_before = SearchRecord(asked=book.append("search", direction="maximize"))
+        for number in range(7):
+            about = {"trial_id": f"{number:04d}", "number": number, "params": {}}
+            begun_before.apply(book.append("trial", **about))
+            begun_before.apply(
+                book.append("end", trial_id=about["trial_id"], state="PRUNED", reason="cut off")
+            )
         conductor = AblationConductor(
             study=study,
             asha=Asha(rungs_for(4, timed=False)),
             metric=ACCURACY,
             journal=book,
-            record=SearchRecord(asked=book.append("search", direction="maximize")),
+            record=begun_before,
             slots=2,
             trials=None,
             deadline=float("inf"),
             listen=lambda event, record: None,
-            first=7,
         )
         started: list[Request] = []
         while (request := conductor.suggest()) or not conductor.over or len(started) % 2:
@@ -280,3 +286,37 @@ def test_trials_run_in_order_to_their_last_epoch(tmp_path: Path) -> None:
     assert record.count("COMPLETE") == 6
     assert conductor.stopped == "all trials done"
     assert not record.rungs
+
+
+def test_a_trial_whose_process_died_goes_on_in_an_ablation_too(tmp_path: Path) -> None:
+    study: Study = Study(
+        lambda trial: {},
+        direction="maximize",
+        seed=0,
+        defaults={},
+        fixed={},
+        context={},
+        candidates=plan_of("norm").trials()[:1],
+    )
+    with closing(Journal(tmp_path / "journal.jsonl")) as book:
+        conductor = AblationConductor(
+            study=study,
+            asha=Asha(rungs_for(4, timed=False)),
+            metric=ACCURACY,
+            journal=book,
+            record=SearchRecord(asked=book.append("search", direction="maximize")),
+            slots=2,
+            trials=None,
+            deadline=float("inf"),
+            listen=lambda event, record: None,
+        )
+        request = conductor.suggest()
+        assert request is not None
+        conductor.report(request.trial_id, row(1, 0.1))
+        conductor.died(request.trial_id, "was killed by SIGKILL")
+        again = conductor.suggest()
+        assert again is not None
+        assert (again.trial_id, again.known) == (request.trial_id, 1)
+        conductor.report(again.trial_id, row(4, 0.2, last=True))
+        assert conductor.suggest() is None
+    assert conductor.stopped == "all trials done"

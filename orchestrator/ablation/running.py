@@ -225,5 +225,4 @@ def _conductor(
         trials=None,
         deadline=math.inf,
         listen=lambda event, record: None,
-        first=1 + max((trial.number for trial in record.trials.values()), default=-1),
     )
