@@ -220,7 +220,22 @@ def _retrace(conductor: "Conductor", before: "Before", prepared: Prepared) -> No
 def _asked_event(
     prepared: Prepared, store: "Store", folder: folders.SearchFolder, *, left: float | None
 ) -> dict[str, Any]:
-    task, budget, rungs = prepared.task, prepared.plan.budget, prepared.plan.budget.rungs
+    budget = prepared.plan.budget
+    return {
+        **origin(prepared, store, folder),
+        "seed": prepared.asked.seed,
+        "trials": budget.trials,
+        "time_limit_s": left,
+        "max_epochs": budget.rungs.max_epochs,
+        **_strategy(prepared),
+        "finals": None if prepared.plan.finals is None else asdict(prepared.plan.finals),
+        "wish": resuming.wish_json(prepared.asked),
+    }
+
+
+def origin(prepared: Prepared, store: "Store", folder: folders.SearchFolder) -> dict[str, Any]:
+    """Of what a search or an ablation is made: task, data, slots, versions, host; for its journal."""
+    task, budget = prepared.task, prepared.plan.budget
     return {
         "task": task.name,
         "source": prepared.source,
@@ -228,17 +243,11 @@ def _asked_event(
         "search_id": folder.search_id,
         "direction": task.metric.direction,
         "metric": task.metric.name,
-        "seed": prepared.asked.seed,
-        "trials": budget.trials,
-        "time_limit_s": left,
-        "max_epochs": rungs.max_epochs,
         "slots": budget.slots,
         "cpus_per_trial": budget.cpus_per_trial,
         "gpus_per_trial": budget.gpus_per_trial,
         "space": prepared.space,
-        **_strategy(prepared),
         "fixed": dict(prepared.asked.settings),
-        "finals": None if prepared.plan.finals is None else asdict(prepared.plan.finals),
         "data": str(prepared.root),
         "store": str(store.folder),
         "fingerprint": store.fingerprint,
@@ -247,7 +256,6 @@ def _asked_event(
         "versions": provenance.versions(),
         "host": provenance.host(),
         "command": provenance.command(),
-        "wish": resuming.wish_json(prepared.asked),
     }
 
 

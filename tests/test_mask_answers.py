@@ -173,7 +173,7 @@ FAULTS: dict[str, tuple[dict[str, bytes], str]] = {
     "jpeg": ({"baby.png": png(12, 15, form="JPEG")}, "'baby.png' is JPEG RGB"),
     "alpha": ({"baby.png": png(12, 15, "RGBA")}, "'baby.png' is PNG RGBA"),
     "deep": ({"baby.png": png(12, 15, "I;16")}, "'baby.png' is PNG I;16"),
-    "cut": ({"baby.png": png(12, 15)[:-30]}, "'baby.png' cannot be read"),
+    "cut": ({"baby.png": png(12, 15)[:45]}, "'baby.png' cannot be read"),
     "cut at the end": ({"baby.png": png(12, 15)[:-12]}, "'baby.png' is cut"),
     "text": ({"baby.png": b"hello"}, "'baby.png' cannot be read"),
 }

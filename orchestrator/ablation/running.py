@@ -4,12 +4,11 @@ import contextlib
 import dataclasses
 import json
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import provenance, resuming
+from orchestrator import resuming
 from orchestrator.ablation import places, planned
 from orchestrator.ablation.design import BASE
 from orchestrator.ablation.outcome import Outcome
@@ -18,6 +17,7 @@ from orchestrator.ablation.prepared import Ready
 from orchestrator.ablation.shared import finished, is_whole, key_of, take_over
 from orchestrator.display import say
 from orchestrator.folders import SearchFolder, point_latest
+from orchestrator.job import origin
 from orchestrator.journal import Journal, SearchRecord
 from trainables.config import TrialConfig
 from trainables.task import Task, load_task
@@ -110,33 +110,14 @@ def _filled(ready: Ready) -> "Store":
 
 
 def _asked_event(ready: Ready, store: "Store", folder: SearchFolder) -> dict[str, Any]:
-    prepared, budget = ready.prepared, ready.prepared.plan.budget
     return {
-        "task": prepared.task.name,
-        "source": prepared.source,
-        "rules": list(prepared.task.rules.sentences()),
-        "search_id": folder.search_id,
-        "direction": prepared.task.metric.direction,
-        "metric": prepared.task.metric.name,
+        **origin(ready.prepared, store, folder),
         "seed": ready.planned.seeds[0],
         "trials": len(ready.planned.trials()),
         "time_limit_s": None,
         "max_epochs": ready.planned.base.params["epochs"],
-        "slots": budget.slots,
-        "cpus_per_trial": budget.cpus_per_trial,
-        "gpus_per_trial": budget.gpus_per_trial,
-        "space": prepared.space,
         "strategy": "ablation",
-        "fixed": dict(prepared.asked.settings),
         "ablation": ready.planned.to_json(),
-        "data": str(prepared.root),
-        "store": str(store.folder),
-        "fingerprint": store.fingerprint,
-        "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "commit": provenance.commit(),
-        "versions": provenance.versions(),
-        "host": provenance.host(),
-        "command": provenance.command(),
     }
 
 
