@@ -1,14 +1,14 @@
 """The methods side by side, each scored on images that it was not fitted to."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from ensembles.blend import blend, tied_votes
 from ensembles.merging import Blend, Rule
-from ensembles.methods import TIE, Method, load_method
+from ensembles.methods import TIE, UNFITTED, Method, load_method
 from ensembles.utility import ValidationUtility, log_loss
 from trainables.errors import DataError
 from trainables.gathered import held, joined, take
@@ -18,6 +18,8 @@ from trainables.task import Decision, Metric
 FOLDS = 5
 RESAMPLES = 200
 """Of the images, in the bootstrap of the holdout: its standard error is then known to about 5 %."""
+ALONE = "best_single"
+"""The method whose answer is one member's."""
 Z95 = 1.96
 """Standard errors to either side in an interval that covers 95 %."""
 
@@ -44,6 +46,9 @@ class Ensemble:
     """Cross-fitted: weights chosen on four fifths of the validation images, scored on the other, in turn."""
     log_loss: float
     """Of the cross-fitted predictions; it decides between equal scores."""
+    valid_spread: float | None = None
+    """Of a fitted method: standard error of the difference of `valid_value` to that of the best unfitted one,
+    by paired bootstrap."""
     fitted_value: float
     """On the validation images that the weights were chosen on: flattering for a fitted method."""
     holdout_value: float | None = None
@@ -79,13 +84,15 @@ def compare(
     metric: Metric,
     methods: Sequence[str],
     decision: Decision | None = None,
+    alike: Sequence[int] | None = None,
 ) -> list[Ensemble]:
     """One ensemble a method, in the order given.
 
     `parts` has `valid`, and where there are any `holdout` and `test`; members come best first, as
-    `trial_ids` do. A `decision` is fitted for each method, and used where that is better when cross-fitted
-    than the likeliest class. Raises DataError when fewer than two validation images have answers,
-    UsageError for an unknown method.
+    `trial_ids` do. Members of one number in `alike` have the same validation answers: each method but
+    `ALONE` lets them share the weight that it gives to any of them. A `decision` is fitted for each method,
+    and used where that is better when cross-fitted than the likeliest class. Raises DataError when fewer
+    than two validation images have answers, UsageError for an unknown method.
     """
     valid = _in_memory(parts["valid"])
     if valid.targets is None or len(valid.targets) < 2:
@@ -94,17 +101,21 @@ def compare(
     folds = _folds(valid, valid.targets, metric)
 
     def judged(name: str) -> tuple[Blend, dict[str, Any], _Decide]:
+        """The blend, its cross-fitted scores and `answers`, and its decision fitted on all of valid."""
         method = load_method(name)
         how = method(len(trial_ids), utility).normalised()
+        if alike is not None and name != ALONE:
+            how = how.shared(alike)
         scores = _cross_fitted_scores(method, folds, metric, decision)
         used = decision if scores.pop("decides") else None
         return how, scores, _Decide(used, blend(valid.members, how), utility)
 
     held_out = parts.get("holdout")
-    holdout = _Holdout(held_out and _in_memory(held_out), metric, judged("best_single")[2])
-    ensembles = []
+    holdout = _Resampled(held_out and _in_memory(held_out), metric, judged(ALONE)[2])
+    ensembles, crossed = [], {}
     for name in methods:
         how, scores, decide = judged(name)
+        crossed[name] = scores.pop("answers")
         ensembles.append(
             Ensemble(
                 method=name,
@@ -119,7 +130,22 @@ def compare(
                 **holdout.scores(how, decide),
             )
         )
-    return ensembles
+    return _with_spreads(ensembles, crossed, joined([fold.targets for fold in folds]), metric)
+
+
+def _with_spreads(
+    ensembles: Sequence[Ensemble], crossed: Mapping[str, Any], targets: Any, metric: Metric
+) -> list[Ensemble]:
+    """The fitted ones with `valid_spread`, from the cross-fitted answers of each method."""
+    plain = [e for e in ensembles if e.method in UNFITTED]
+    if not plain or len(plain) == len(ensembles):
+        return list(ensembles)
+    reference = crossed[_best(plain, metric).method]
+    valid = _Resampled(Answers(members=(reference,), targets=targets), metric, lambda found: found)
+    return [
+        e if e.method in UNFITTED else replace(e, valid_spread=valid.spread(crossed[e.method]))
+        for e in ensembles
+    ]
 
 
 def _in_memory(answers: Answers) -> Answers:
@@ -133,7 +159,21 @@ def answer(ensemble: Ensemble, members: Sequence[Any], decision: Decision | None
 
 
 def choose(ensembles: Sequence[Ensemble], metric: Metric) -> Ensemble:
-    """The best by cross-fitted score; of equals the one of lower log loss, of these the simplest."""
+    """The best by cross-fitted score; of equals the one of lower log loss, of these the simplest.
+
+    A fitted method, or one trial alone, has to lead the plain means by more than chance (95 %): their
+    weights, the trial and its best epoch were all chosen on a few validation images for their score.
+    """
+    leading = _best(ensembles, metric)
+    plain = [e for e in ensembles if e.method in UNFITTED]
+    if leading.method in UNFITTED or not plain:
+        return leading
+    mean = _best(plain, metric)
+    lead = metric.utility(leading.valid_value) - metric.utility(mean.valid_value)
+    return mean if lead < Z95 * (leading.valid_spread or 0.0) else leading
+
+
+def _best(ensembles: Sequence[Ensemble], metric: Metric) -> Ensemble:
     best = max(metric.utility(e.valid_value) for e in ensembles)
     equals = [e for e in ensembles if metric.utility(e.valid_value) >= best - TIE]
     lowest = min(e.log_loss for e in equals)
@@ -142,7 +182,7 @@ def choose(ensembles: Sequence[Ensemble], metric: Metric) -> Ensemble:
 
 def half_interval(predictions: Any, targets: Any, metric: Metric) -> float:
     """Half the width of the 95 % interval of a score, by bootstrap over the images."""
-    judged = _Holdout(Answers(members=(predictions,), targets=targets), metric, lambda found: found)
+    judged = _Resampled(Answers(members=(predictions,), targets=targets), metric, lambda found: found)
     return judged.error(predictions)
 
 
@@ -195,15 +235,17 @@ def _cross_fitted_scores(
     targets = joined([fold.targets for fold in folds])
     value = metric.fn(merged, targets)
     scores = {"valid_value": value, "log_loss": log_loss(merged, targets), "decides": False}
+    scores["answers"] = merged
     if decision is None:
         return scores
     decided = [
         _Decide(decision, others, fold.others)(part)
         for fold, (part, others) in zip(folds, parts, strict=True)
     ]
-    with_decision = metric.fn(joined(decided), targets)
+    together = joined(decided)
+    with_decision = metric.fn(together, targets)
     if metric.utility(with_decision) > metric.utility(value) + TIE:
-        scores |= {"valid_value": with_decision, "decides": True}
+        scores |= {"valid_value": with_decision, "decides": True, "answers": together}
     return {**scores, "plain_value": value}
 
 
@@ -220,8 +262,8 @@ class _Decide:
         return self._decision.apply(predictions, self.fitted) if self._decision else predictions
 
 
-class _Holdout:
-    """Scores on the holdout, and how sure they are: every blend on the same resampled images."""
+class _Resampled:
+    """Scores on a part, and how sure they are: every blend on the same resampled images."""
 
     def __init__(self, answers: Answers | None, metric: Metric, single: Callable[[Any], Any]) -> None:
         self._metric = metric
@@ -248,6 +290,11 @@ class _Holdout:
         assert self._answers is not None
         _, resampled = self._evaluate(predictions, self._answers.targets)
         return _half_width(resampled, len(self._answers.targets))
+
+    def spread(self, predictions: Any) -> float:
+        """Standard error of the difference of their score to that of the single trial."""
+        _, resampled = self._evaluate(predictions, self._answers.targets if self._answers else None)
+        return float(np.std(resampled - self._single_resampled, ddof=1))
 
     def scores(self, how: Blend, decide: _Decide) -> dict[str, Any]:
         """The fields of `Ensemble` that speak of the holdout."""

@@ -43,6 +43,16 @@ class Blend:
         total = sum(self.weights)
         return Blend(self.rule, tuple(weight / total for weight in self.weights))
 
+    def shared(self, alike: Sequence[int]) -> "Blend":
+        """With the weight of members that are alike dealt out evenly among them.
+
+        `alike` names a group for each member: validated by the same answers, no method can tell them apart.
+        """
+        groups: dict[int, list[float]] = {}
+        for group, weight in zip(alike, self.weights, strict=True):
+            groups.setdefault(group, []).append(weight)
+        return Blend(self.rule, tuple(sum(groups[group]) / len(groups[group]) for group in alike))
+
 
 def rows_in(answered: tuple[str, ...], ids: tuple[str, ...]) -> list[int]:
     """The rows of a member that answers `answered`, in the order of `ids`.

@@ -21,6 +21,7 @@ from orchestrator.ablation.prepared import SEEDS, Ready, Wish, lines_of, make_re
 from orchestrator.display import say
 from orchestrator.evidence.content import Table
 from orchestrator.folders import SearchFolder
+from orchestrator.trust import trust_file
 from trainables.errors import NoTrialSucceeded, UsageError
 from trainables.task import load_task
 
@@ -39,6 +40,8 @@ def ablate(wish: Wish, *, decide: bool = False) -> tuple["Outcome", int | None]:
     """
     from orchestrator.ablation import running
 
+    for name in (wish.task, wish.space or ""):
+        trust_file(name)
     ready = make_ready(wish, resources=plan.resources_here())
     rows, trials = len(ready.planned.rows), len(ready.planned.trials())
     for note in (f"{rows} rows, {trials} trials.", *ready.planned.notes):
@@ -175,9 +178,11 @@ def main(
     ] = False,
     data: Annotated[Path | None, typer.Option(help="Folder of the data; the search's by default.")] = None,
     out: cli.Out = cli.DEFAULT_OUT,
-    space: Annotated[str | None, typer.Option(help="A space of search_spaces, where no search is.")] = None,
-    gpus_per_trial: Annotated[str, typer.Option(help="auto, or a share such as 0.5.")] = "auto",
-    cpus_per_trial: Annotated[int, typer.Option(min=1, help="Cores of a trial.")] = 1,
+    space: Annotated[
+        str | None, typer.Option(help="A space of search_spaces, where no search is.", callback=cli.named)
+    ] = None,
+    gpus_per_trial: cli.GpusPerTrial = "auto",
+    cpus_per_trial: cli.CpusPerTrial = 1,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Change the base: key=value.")] = None,
     ablation_id: Annotated[str | None, typer.Option("--id", help="Name of this ablation.")] = None,
     resume: Annotated[
@@ -188,6 +193,7 @@ def main(
         typer.Option(help="Make the tables of an ablation again: its id, or latest.", metavar="ID"),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show rows, trials and time, and end.")] = False,
+    trust: cli.Trust = False,
     as_json: cli.Json = False,
     debug: cli.Debug = False,
 ) -> None:
@@ -228,7 +234,7 @@ def _require_nothing_new(wish: Wish, *, both: bool) -> None:
     if wish != Wish(task=wish.task, out=wish.out):
         raise UsageError(
             "An ablation that was begun has its base, rows and seeds.",
-            fix="Leave all but --decide, --out and --json out; or start another one without --resume.",
+            fix="Give only --decide, --out, --trust and --json; or start another one without --resume.",
         )
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trainables.train import EpochReport
 
 PARTS = ("valid", "holdout", "test")
+WEIGHTS = "weights.safetensors"
 
 
 def submission_again(folder: SearchFolder, task: Task, say: Callable[[str], None]) -> tuple[Path, bool]:
@@ -32,12 +33,13 @@ def submission_again(folder: SearchFolder, task: Task, say: Callable[[str], None
     Also whether it has the bytes of the one that the search wrote. Raises what `submit` raises, and
     DataError where weights are missing or damaged.
     """
-    from orchestrator.submit import write
+    from orchestrator.submit import kept, write
 
     with predicted_again(folder, task, say) as copy:
         result = read_result(copy)
         assert result is not None
-        made = write(copy, task, result.best)
+        record, store = kept(copy)
+        made = write(copy, task, chosen=result.best, record=record, store=store)
         path = folder.path / "again" / made.name
         with atomic.disk_errors("The submission", path):
             path.parent.mkdir(exist_ok=True)
@@ -50,16 +52,18 @@ def submission_again(folder: SearchFolder, task: Task, say: Callable[[str], None
 def predicted_again(folder: SearchFolder, task: Task, say: Callable[[str], None]) -> Iterator[SearchFolder]:
     """A passing copy of a search whose ensemble's members answer anew, by their stored weights.
 
-    Raises DataError where the search has no ensemble, or a member's files cannot be used.
+    Raises DataError where the search has no ensemble, or a member's files are gone or cannot be used.
     """
     result = read_result(folder)
     if result is None:
         raise DataError(
             f"{folder.search_id} has no ensemble.", fix="Make one: python -m orchestrator.ensemble"
         )
-    store = open_store(Path(journal.read(folder.journal).asked["store"]))
+    record = journal.read(folder.journal)
+    store = open_store(Path(record.asked["store"]))
     task = task.with_heads(store.heads)
     wanted = [trial for member in result.best.trial_ids for trial in trials_named(member)]
+    _require_weights(folder, record, wanted)
     with tempfile.TemporaryDirectory(prefix="again-") as place:
         copy = SearchFolder(Path(place) / folder.search_id)
         copy.path.mkdir()
@@ -69,6 +73,15 @@ def predicted_again(folder: SearchFolder, task: Task, say: Callable[[str], None]
             say(f"Predicting again with trial {trial}, {count} of {len(wanted)} ...")
             _predict(folder.trial(trial), copy.trial(trial), task=task, store=store)
         yield copy
+
+
+def _require_weights(folder: SearchFolder, record: journal.SearchRecord, wanted: list[str]) -> None:
+    gone = [name for name in wanted if name in record.dropped and not (folder.trial(name) / WEIGHTS).exists()]
+    if gone:
+        raise DataError(
+            f"The weights of trial {', '.join(gone)} are gone: --disk removed them when others were better.",
+            fix="Its predictions are there: leave --again out.",
+        )
 
 
 def _predict(trained: Path, into: Path, *, task: Task, store: Store) -> None:
@@ -91,6 +104,8 @@ class Replayed:
     """Validation score of the best epoch, as recorded and now."""
     same: bool
     """Whether every epoch's losses and scores, the weights and all predictions are the same bits."""
+    lacking: tuple[str, ...]
+    """What was not compared, for it is gone: `--disk` removes weights."""
     differs: tuple[str, ...]
     """What is not the same: `epoch 3`, `weights.safetensors`, `valid.npz`, ..."""
     tolerance: float
@@ -105,9 +120,11 @@ class Replayed:
 
     def sentence(self) -> str:
         if self.same:
+            files = "weights and predictions" if not self.lacking else "predictions"
+            rest = f" Not compared, for it is gone: {', '.join(self.lacking)}." if self.lacking else ""
             return (
-                f"Trial {self.trial} came out the same, bit for bit: {self.epochs} epochs, weights and "
-                f"predictions; score {self.value:.4f}."
+                f"Trial {self.trial} came out the same, bit for bit: {self.epochs} epochs, {files}; "
+                f"score {self.value:.4f}.{rest}"
             )
         score = f"score {self.value:.4f}, recorded {self.recorded:.4f}, tolerance {self.tolerance:.4f}"
         verdict = "came out alike" if self.close else "came out otherwise"
@@ -145,13 +162,15 @@ def replay(
     with tempfile.TemporaryDirectory(prefix="replay-") as place, _threads_of(known):
         config = recorded_config(known)
         result = train(task, store, config, report, folder=Path(place), executed=recorded_execution(known))
-        differs = (*_other_epochs(trial, finished), *_other_files(known, Path(place)))
+        lacking = () if (known / WEIGHTS).exists() else (WEIGHTS,)
+        differs = (*_other_epochs(trial, finished), *_other_files(known, Path(place), lacking=lacking))
     return Replayed(
         trial=trial_id,
         epochs=len(finished),
         recorded=float(trial.value or 0.0),
         value=result.value,
         same=not differs,
+        lacking=lacking,
         differs=differs,
         tolerance=_tolerance(known, task, store),
     )
@@ -174,9 +193,9 @@ def _other_epochs(trial: TrialRecord, finished: list["EpochReport"]) -> list[str
     return [f"epoch {epoch}" for epoch in other[:1]] + ["later epochs"] * (len(other) > 1)
 
 
-def _other_files(known: Path, now: Path) -> list[str]:
-    names = ("weights.safetensors", *(f"{part}.npz" for part in PARTS))
-    return [name for name in names if (known / name).read_bytes() != (now / name).read_bytes()]
+def _other_files(known: Path, now: Path, *, lacking: tuple[str, ...]) -> list[str]:
+    names = {WEIGHTS, *(f"{part}.npz" for part in PARTS)} - set(lacking)
+    return sorted(name for name in names if (known / name).read_bytes() != (now / name).read_bytes())
 
 
 def _tolerance(known: Path, task: Task, store: Store) -> float:

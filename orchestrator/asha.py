@@ -1,6 +1,6 @@
 """Asynchronous successive halving (Li et al., MLSys 2020), as a rule on numbers alone."""
 
-from collections.abc import Sequence
+import bisect
 from dataclasses import dataclass, field
 
 SPACING = 3
@@ -69,21 +69,16 @@ class Asha:
 
     rungs: Rungs
     recorded: dict[int, list[float]] = field(default_factory=dict)
+    """The utilities that were compared at each rung, the worst first."""
 
     def report(self, epoch: int, utility: float) -> Verdict | None:
-        """The verdict at a rung, or None between rungs."""
+        """The verdict at a rung, or None between rungs. With fewer than eta of them only the best goes on."""
         if epoch not in self.rungs.epochs:
             return None
         competing = self.recorded.setdefault(epoch, [])
-        competing.append(utility)
-        cutoff = top(competing, self.rungs.reduction_factor)
+        bisect.insort(competing, utility)
+        cutoff = competing[-max(1, len(competing) // self.rungs.reduction_factor)]
         return Verdict(epoch=epoch, cutoff=cutoff, stop=utility < cutoff)
-
-
-def top(utilities: Sequence[float], reduction_factor: int) -> float:
-    """The worst utility of the best 1/eta. With fewer than eta of them only the best goes on."""
-    promotable = max(1, len(utilities) // reduction_factor)
-    return sorted(utilities, reverse=True)[promotable - 1]
 
 
 def expected_epochs(rungs: Rungs) -> float:

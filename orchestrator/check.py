@@ -4,7 +4,6 @@ python -m orchestrator.check TASK --data DIR
 """
 
 import json
-import shutil
 import statistics
 import time
 from collections import Counter
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator import cli, data, plan
+from orchestrator.room import free_at
 from trainables.errors import DataError, OrchestratorError
 from trainables.findings import SEVERITIES, Finding, counts
 from trainables.splits import complete
@@ -150,7 +150,7 @@ def _forecast(
     images = sum(planned.images.values())
     store = images * picture_bytes
     needed = planned.disk_bytes - planned.store_bytes + store
-    free = shutil.disk_usage(next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())).free
+    free = free_at(out)
     epochs = _past_epochs(prepared.task, out)
     forecast = {
         "side": side,

@@ -12,18 +12,41 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.trust import trust_all, trust_file
 from trainables.errors import OrchestratorError, UsageError
 from trainables.named import known_modules
 
+
+def named(name: str | None) -> str | None:
+    """A task's or a space's file on the command line is one that the user wants to be run."""
+    trust_file(name or "")
+    return name
+
+
+def _trusted(given: bool) -> bool:
+    if given:
+        trust_all()
+    return given
+
+
 TASK_HELP = f"One of: {', '.join(known_modules('trainables.tasks'))}; or the path of a task file."
-TaskName = Annotated[str, typer.Argument(help=TASK_HELP, show_default=False)]
+TaskName = Annotated[str, typer.Argument(help=TASK_HELP, show_default=False, callback=named)]
 AnyTask = Annotated[
-    str | None, typer.Argument(help=f"{TASK_HELP} Left out, --data is any folder.", show_default=False)
+    str | None,
+    typer.Argument(help=f"{TASK_HELP} Left out, --data is any folder.", show_default=False, callback=named),
 ]
 Out = Annotated[Path, typer.Option(envvar="ORCH_OUT", help="Where searches are kept.")]
 Search = Annotated[str | None, typer.Option(help="Id of the search; the latest by default.")]
 Board = Annotated[
     Path | None, typer.Option(help="Kaggle's exported leaderboard; DATA/leaderboard.csv by default.")
+]
+GpusPerTrial = Annotated[str, typer.Option(help="auto, or a share such as 0.5.")]
+CpusPerTrial = Annotated[int, typer.Option(min=1, help="Cores of a trial.")]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", callback=_trusted, help="Read searches of other users, and run the files that they name."
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")]

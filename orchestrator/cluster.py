@@ -1,9 +1,10 @@
 """Ray's side of a cluster of several hosts: who serves the head's files, and each node's station."""
 
 import contextlib
+import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.copies import HeadFiles, Home, Stamp, mark_of
+from orchestrator.depot import Depot
 from orchestrator.nodes import Station
 from orchestrator.plan import TRIAL_BYTES
 from orchestrator.probe import facts, lacks
 from orchestrator.slot import Assignment
+from trainables import pretrained
 from trainables.errors import OrchestratorError, UsageError
 
 PACKAGES = ("orchestrator", "trainables", "ensembles", "search_spaces")
@@ -47,11 +50,12 @@ def has_others() -> bool:
 
 
 @contextlib.contextmanager
-def served(search: Path, *, store: Path, task: str, weights: str = "") -> Iterator[str]:
+def served(search: Path, *, store: Path, task: str, weights: str = "", share: str = "") -> Iterator[str]:
     """Let every node reach the head's files; yields the name for `Lodging`.
 
-    First looks at every node: raises UsageError naming those that cannot do the head's work. At the end
-    waits, at most `CLOSE_S`, for what trials have left on the nodes.
+    With `share`, the URL of an object store, nodes take the prepared images from there. First looks at every
+    node: raises UsageError naming those that cannot do the head's work. At the end waits, at most `CLOSE_S`,
+    for what trials have left on the nodes.
     """
     from trainables.store import open_store
 
@@ -61,12 +65,15 @@ def served(search: Path, *, store: Path, task: str, weights: str = "") -> Iterat
         search=str(search),
         task=task,
         mark=secrets.token_hex(16),
+        weights=str(Path(weights).expanduser().absolute()) if weights else "",
+        share=share,
     )
     mark_of(search).write_text(home.mark)
     name = f"head-{search.name}-{home.mark[:8]}"
     try:
-        size = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
-        look(home, needed_bytes=size + TRIAL_BYTES, weights=weights)
+        if share:
+            Depot(share, store.name).upload(store)
+        look(home, needed_bytes=_bytes(store) + _bytes(Path(home.weights)) + TRIAL_BYTES)
         head = _pinned(ray.get_runtime_context().get_node_id(), HeadActor, name=name).remote(home)
         yield name
         ray.get(head.close.remote(CLOSE_S))
@@ -76,14 +83,14 @@ def served(search: Path, *, store: Path, task: str, weights: str = "") -> Iterat
         HeadFiles(home).sweep()
 
 
-def look(home: Home, *, needed_bytes: int, weights: str) -> None:
+def look(home: Home, *, needed_bytes: int) -> None:
     """Raise UsageError naming the nodes that cannot do the same work as this one, with what each lacks."""
     asked = ray.remote(num_cpus=0, max_retries=0)(facts)
     me, here = ray.get_runtime_context().get_node_id(), facts(home, gpus=False)
     others = [node for node in _alive() if node["NodeID"] != me]
     pending = [
         asked.options(scheduling_strategy=_on(node["NodeID"])).remote(
-            home, gpus=node["Resources"].get("GPU", 0) > 0, weights=weights
+            home, gpus=node["Resources"].get("GPU", 0) > 0
         )
         for node in others
     ]
@@ -99,6 +106,30 @@ def look(home: Home, *, needed_bytes: int, weights: str) -> None:
             "Not every node can do the head's work. " + " ".join(found),
             fix="Repair them (`make setup` with the same lock file), or take them out of the cluster.",
         )
+
+
+def on_gpu(call: Callable[..., Any], *arguments: Any, seconds: float) -> Any:
+    """What a call returns on a node with a GPU, which may have to come first. Raises OrchestratorError."""
+    pending = ray.remote(num_cpus=0, num_gpus=1, max_retries=0)(call).remote(*arguments)
+    try:
+        return ray.get(pending, timeout=seconds)
+    except Exception as error:  # whatever a node cannot do
+        ray.cancel(pending, force=True)
+        raise OrchestratorError(f"on a node with a GPU: {reason(error)}") from error
+
+
+def cards() -> list[tuple[float, tuple[int, ...]]]:
+    """Of each node with GPUs that there is now: its cores, and the bytes of each card."""
+    from trainables import dry_step
+
+    asked = ray.remote(num_cpus=0, max_calls=1)(dry_step.cards)
+    nodes = [node for node in _alive() if node["Resources"].get("GPU", 0) > 0]
+    pending = [asked.options(scheduling_strategy=_on(node["NodeID"])).remote() for node in nodes]
+    try:
+        found = ray.get(pending, timeout=PROBE_S)
+    except Exception as error:
+        raise OrchestratorError(f"The nodes' GPUs could not be looked at: {reason(error)}") from error
+    return [(node["Resources"].get("CPU", 0.0), seen) for node, seen in zip(nodes, found, strict=True)]
 
 
 class RemoteHead:
@@ -118,6 +149,9 @@ class RemoteHead:
 
     def digest(self, path: str) -> str:
         return str(self._ask("digest", path))
+
+    def weights(self, model: str) -> str:
+        return str(self._ask("weights", model))
 
     def write(self, path: str, start: int, data: bytes) -> None:
         self._ask("write", path, start, data)
@@ -169,6 +203,9 @@ class Lodging:
     def __init__(self, name: str) -> None:
         head = ray.get_actor(name)
         self._station = ray.get(head.station.remote(ray.get_runtime_context().get_node_id()))
+        folder = ray.get(self._station.weights_folder.remote())
+        if folder:  # the processes of this actor's trials, which are not there yet, inherit it
+            os.environ[pretrained.HERE] = folder
 
     def ready(self, assignment: Assignment) -> Assignment:
         """See `Station.ready`."""
@@ -190,6 +227,14 @@ def reason(error: Exception) -> str:
     cause = getattr(error, "cause", error)
     text = cause.what if isinstance(cause, OrchestratorError) else f"{type(cause).__name__}: {cause}"
     return " ".join(text.split())[:300]
+
+
+def _bytes(place: Path) -> int:
+    """Of a file, or of the files of a folder; 0 of an empty path."""
+    if not place.name:
+        return 0
+    files = [place] if place.is_file() else [file for file in place.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
 
 
 def _alive() -> list[dict[str, Any]]:

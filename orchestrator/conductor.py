@@ -5,7 +5,7 @@ Free of Ray, so that it can be driven by Tune, by a replay of recorded curves, o
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,12 +79,19 @@ class Conductor:
     _strange: set[str] = field(default_factory=set)
     """Trials that are not what the study suggests when it is asked again."""
     _same_error: tuple[str, int] = ("", 0)
+    _slowest: float | None = None
+    """Seconds of the slowest epoch so far."""
 
     def note(self, event: str, **fields: Any) -> None:
         """Journal an event, fold it into the record, tell the listener."""
         line = self.journal.append(event, **fields)
-        self.record.apply(line)
+        self._fold(line)
         self.listen(line, self.record)
+
+    def _fold(self, event: Event) -> None:
+        self.record.apply(event)
+        if event["event"] == "report" and event.get("seconds") is not None:
+            self._slowest = max(self._slowest or 0.0, float(event["seconds"]))
 
     @property
     def over(self) -> bool:
@@ -115,7 +122,8 @@ class Conductor:
         number, config = self.study.ask(draft)
         if self.guide and draft:
             self.guide.started(number, draft)
-        return self._begin(number, self.in_time(config))
+        drawn = self.study.drawn(number)
+        return self._begin(number, self.in_time(config), **({"drawn": drawn} if drawn else {}))
 
     def choose(self) -> Draft | None:
         """The draft to try next; None leaves it to the study."""
@@ -136,11 +144,9 @@ class Conductor:
 
     def silence(self) -> float:
         """Seconds without a word after which a trial is taken to hang, by the slowest epoch so far."""
-        trained = (trial.reports for trial in self.record.trials.values() if trial.reports)
-        slowest = (max(float(row["seconds"]) for row in reports) for reports in trained)
-        return SILENCE_S + SILENT_EPOCHS * max(slowest, default=math.inf)
+        return math.inf if self._slowest is None else SILENCE_S + SILENT_EPOCHS * self._slowest
 
-    def resume(self, events: Iterable[Event], *, unwritten: Sequence[str] = ()) -> list[str]:
+    def resume(self, events: Sequence[Event], *, unwritten: Sequence[str] = ()) -> list[str]:
         """Bring a conductor that was just made to where the journal of another one ends.
 
         What was suggested is suggested again, and what came of it told again: the sampler and the rungs are
@@ -148,13 +154,21 @@ class Conductor:
         their predictions, leave them behind. Returns the trials that came out of the space otherwise than
         they are journalled; nothing is learned from these.
         """
+        self._foresee(events)
         for event in events:
-            self.record.apply(event)
+            self._fold(event)
             self._retrace(event)
         self._cut, self._running = self._running, {}
         self._unwritten = list(unwritten)
         self.stopped = None
         return sorted(self._strange)
+
+    def _foresee(self, events: Sequence[Event]) -> None:
+        """Tell the study what will begin and end: what it forgets on the way need not be thought up again."""
+        searched = {e["trial_id"]: "drawn" in e for e in events if e["event"] == "trial" and not e.get("of")}
+        if all(searched.values()):
+            steps = (e["event"] for e in events if e.get("trial_id") in searched)
+            self.study.foresee(step for step in steps if step in ("trial", "end"))
 
     def _retrace(self, event: Event) -> None:
         trial_id = event.get("trial_id", "")
@@ -169,7 +183,7 @@ class Conductor:
                 self._ended(trial_id, event["state"])
 
     def _suggested_again(self, event: Event) -> int:
-        number, config = self.study.ask()
+        number, config = self.study.ask(drawn=event.get("drawn"))
         if {**config.params(), "epochs": event["params"]["epochs"]} != event["params"]:
             self._strange.add(event["trial_id"])
         return number
@@ -285,9 +299,8 @@ class Conductor:
         self.end(trial_id, "PRUNED", reason)
 
     def _count_error(self, reason: str) -> None:
-        """A search whose every trial fails alike is ended: the next one would fail too."""
+        """A search whose latest trials all failed alike is paused: the next one would fail too."""
         last, times = self._same_error
         self._same_error = (reason, times + 1 if reason == last else 1)
-        nothing_yet = not self.record.ranked()
-        if nothing_yet and self._same_error[1] >= SAME_ERROR_LIMIT:
-            self.stop(f"the first {SAME_ERROR_LIMIT} trials failed alike: {reason}")
+        if self._same_error[1] >= SAME_ERROR_LIMIT:
+            self.stop(f"paused: the last {SAME_ERROR_LIMIT} trials failed alike: {reason}")

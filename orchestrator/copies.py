@@ -2,13 +2,15 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from trainables.config import TrialConfig
 from trainables.errors import DataError
+from trainables.pretrained import weights_file
 
 SCRATCH = "ORCH_SCRATCH"
 """Variable of the folder where a node keeps its copies, also where it shares a disk with the head."""
@@ -29,6 +31,10 @@ class Home:
     """Name of the task, or the path of its file."""
     mark: str
     """Content of the search's mark: who reads it there shares the head's disk."""
+    weights: str = ""
+    """File or folder of pretrained weights; "" where there are none."""
+    share: str = ""
+    """URL of an object store that has the store too (see `orchestrator.depot`); "" where there is none."""
 
     @property
     def trials(self) -> str:
@@ -43,6 +49,8 @@ class Head(Protocol):
     def read(self, path: str, start: int) -> bytes: ...
 
     def digest(self, path: str) -> str: ...
+
+    def weights(self, model: str) -> str: ...
 
     def write(self, path: str, start: int, data: bytes) -> None: ...
 
@@ -59,7 +67,7 @@ def mark_of(search: Path) -> Path:
 
 
 class HeadFiles:
-    """`Head` on the head's own disk: reads the store, the task's file and the search, and writes trials."""
+    """`Head` on the head's own disk: reads what a trial needs, and writes trials."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -82,6 +90,10 @@ class HeadFiles:
         if key not in self._digests:
             self._digests[key] = digest_of(file)
         return self._digests[key]
+
+    def weights(self, model: str) -> str:
+        """The file with the pretrained weights of a model. Raises UsageError where there is none."""
+        return str(weights_file(TrialConfig(model=model, pretrained=True, weights=self._home.weights)))
 
     def write(self, path: str, start: int, data: bytes) -> None:
         """Put bytes where a file is arriving; `finish` lets it appear."""
@@ -119,7 +131,8 @@ class HeadFiles:
         return file.with_name(f".{file.name}.arriving")
 
     def _readable(self, path: str) -> Path:
-        return _within(path, [self._home.store, self._home.search, self._home.task])
+        home = self._home
+        return _within(path, [home.store, home.search, home.task, home.weights])
 
     def _writable(self, path: str) -> Path:
         return _within(path, [self._home.trials])
@@ -140,19 +153,30 @@ def shares_disk(home: Home) -> bool:
 
 def fetch(head: Head, there: str, here: Path) -> None:
     """Copy a file of the head. Raises DataError where the bytes are not the head's."""
+    arrive(_chunks(head, there), here, digest=lambda: head.digest(there), name=there)
+
+
+def arrive(chunks: Iterable[bytes], here: Path, *, digest: Callable[[], str], name: str) -> None:
+    """Let a file appear whole. Raises DataError where its bytes are not those of the head's `name`."""
     here.parent.mkdir(parents=True, exist_ok=True)
-    arriving, hashed, start = here.with_name(f".{here.name}.{os.getpid()}.tmp"), hashlib.sha256(), 0
+    arriving, hashed = here.with_name(f".{here.name}.{os.getpid()}.tmp"), hashlib.sha256()
     try:
         with arriving.open("wb") as file:
-            while data := head.read(there, start):
+            for data in chunks:
                 file.write(data)
                 hashed.update(data)
-                start += len(data)
-        if hashed.hexdigest() != head.digest(there):
-            raise DataError(f"{there} did not arrive as it is on the head.")
+        if hashed.hexdigest() != digest():
+            raise DataError(f"{name} did not arrive as it is on the head.")
         arriving.replace(here)
     finally:
         arriving.unlink(missing_ok=True)
+
+
+def _chunks(head: Head, there: str) -> Iterator[bytes]:
+    start = 0
+    while data := head.read(there, start):
+        yield data
+        start += len(data)
 
 
 def send(head: Head, here: Path, there: str) -> None:
@@ -191,6 +215,14 @@ def digest_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The file of that name in a folder. Raises DataError for a name that leads out of it."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise DataError(f"{name!r} is no file of {folder}.")
+    return folder / path
 
 
 def _within(path: str, roots: Sequence[str]) -> Path:

@@ -13,10 +13,17 @@ if TYPE_CHECKING:
     from orchestrator.folders import SearchFolder
 
 
+class _Quiet(logging.FileHandler):
+    """A full disk costs lines of the log, and puts no traceback on the screen."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nothing to do."""
+
+
 @contextlib.contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """Keep what is said, and every reason of a failure, in a file."""
-    handler = logging.FileHandler(path)
+    handler = _Quiet(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger = logging.getLogger("orchestrator")
     level = logger.level
@@ -27,7 +34,8 @@ def logging_to(path: Path) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-        handler.close()
+        with contextlib.suppress(OSError):
+            handler.close()
 
 
 @contextlib.contextmanager
@@ -45,7 +53,8 @@ def orderly_end(conductor: "Conductor", folder: "SearchFolder") -> Iterator[list
             raise SystemExit(128 + number)
         seen.append(number)
         conductor.stop(f"interrupted by {signal.Signals(number).name}")
-        folder.stop.touch()
+        with contextlib.suppress(OSError):  # a full disk: the second signal ends it all the same
+            folder.stop.touch()
         say("Ending: running trials write what they have, then the results follow. Once more to end at once.")
 
     before = {name: signal.signal(name, end) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}

@@ -20,6 +20,7 @@ from orchestrator.leaderboard import Bank, members_of, read_bank
 from orchestrator.snapshot import score
 from orchestrator.standing import Board, Standing, find_board, sentences, standing
 from trainables import atomic
+from trainables.config import WHOLE
 from trainables.errors import DataError, unknown
 from trainables.store import open_store
 from trainables.task import Baseline, Direction, Task, load_task
@@ -32,9 +33,14 @@ python -m orchestrator.ensemble digits
 python -m orchestrator.ensemble food11 -k 10 --method greedy
 python -m orchestrator.ensemble food11 --search 20260101-120000-ab12 --json
 """
-MEMBERS, FEWEST_FINALS = 5, 3
+MEMBERS = 5
 ALWAYS = ("best_single", "prob_mean")
 """Methods that stand in every comparison, whichever was asked for."""
+
+
+HOW_CHOSEN = (
+    "best on valid, a fitted one only where it leads by more than chance; of equals, the lower log loss"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +99,7 @@ def fit(folder: SearchFolder, *, task: Task, k: int | None = None, method: str =
         metric=task.metric,
         methods=[m for m in known_methods() if method in ("all", m) or m in ALWAYS],
         decision=task.decision,
+        alike=_alike(bank),
     )
     chosen = choose(ensembles, task.metric).method if method == "all" else method
     return EnsembleResult(
@@ -115,6 +122,15 @@ def fit(folder: SearchFolder, *, task: Task, k: int | None = None, method: str =
     )
 
 
+def _alike(bank: Bank) -> list[int]:
+    """Of each member the place of the one whose validation it has: its own, or that of the trial it is of."""
+    places = {member.name: place for place, member in enumerate(bank.members)}
+    return [
+        places.get(member.trials[0].of, place) if member.folds == WHOLE else place
+        for place, member in enumerate(bank.members)
+    ]
+
+
 def _beside(chosen: Ensemble, bank: Bank, task: Task) -> list[str]:
     """The task's further scores of the chosen ensemble, by its fitted weights."""
     places = [[member.name for member in bank.members].index(name) for name in chosen.trial_ids]
@@ -131,13 +147,12 @@ def _beside(chosen: Ensemble, bank: Bank, task: Task) -> list[str]:
 
 
 def members_for(record: journal.SearchRecord) -> int:
-    """How many members there are where nobody says: the finals alone, or `MEMBERS` where they are few.
+    """How many members there are where nobody says: the finals alone, or `MEMBERS` where there is but one.
 
     The finals come first and are trained for longer: beside several of them, others would spoil a mean.
     """
     finals = [member for member in members_of(record)[0] if member.trials[0].of]
-    many = len(finals) > 1 and sum(len(member.trials) for member in finals) >= FEWEST_FINALS
-    return len(finals) if many else MEMBERS
+    return len(finals) if len(finals) > 1 else MEMBERS
 
 
 def _seeds(bank: Bank) -> str:
@@ -255,7 +270,7 @@ def _against(row: Ensemble) -> str:
 def legend(result: EnsembleResult, *, baselines: Sequence[Baseline] = ()) -> list[str]:
     """The sentences below the table: what the columns say, who was chosen and of whom it is made."""
     images = result.images
-    chosen = "as asked" if result.asked != "all" else "best on valid; of equals, the lower log loss"
+    chosen = "as asked" if result.asked != "all" else HOW_CHOSEN
     lines = [
         f"* chosen: {chosen}. {_makeup(result.best)}.",
         f"valid: {result.metric} on {images['valid']} images, cross-fitted (weights chosen on the others).",
@@ -304,6 +319,7 @@ def main(
     method: Annotated[str, typer.Option(help=f"all, or one of: {', '.join(known_methods())}.")] = "all",
     leaderboard: cli.Board = None,
     out: cli.Out = cli.DEFAULT_OUT,
+    trust: cli.Trust = False,
     as_json: cli.Json = False,
     debug: cli.Debug = False,
 ) -> None:

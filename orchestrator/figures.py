@@ -10,6 +10,7 @@ from orchestrator.folders import SearchFolder
 from orchestrator.journal import SearchRecord, TrialRecord
 from orchestrator.pictures.confusions import confusion_counts, draw_confusion
 from orchestrator.pictures.style import DPI, FAINT, INK, TRAIN, VALID, empty_figure, or_gap, plain
+from orchestrator.trust import source_of
 from trainables import gathered
 from trainables.predictions import Dense
 from trainables.task import load_task
@@ -72,7 +73,7 @@ def _draw(predictions: Any, name: str, record: SearchRecord, into: Path, *, titl
     if isinstance(predictions, Dense):
         _draw_heads(predictions, part, record, into, title=title)
     elif part.targets is not None and part.ids:
-        metric = load_task(str(record.asked["source"])).metric
+        metric = load_task(source_of(record.asked)).metric
         contact_sheet(predictions, part, metric, into / "predictions.png", title=title)
 
 

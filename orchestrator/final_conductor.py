@@ -143,10 +143,12 @@ class FinalConductor(Conductor):
     def _extend(self) -> None:
         """More finals, under further seeds, where those planned were over sooner than it had seemed."""
         left = self.until - self.clock()
-        latest = [t for t in self.record.trials.values() if t.of and t.state == "COMPLETE"]
-        if self._started >= self._first + self.finals.spare or not latest:
+        over = (t for t in reversed(self.record.trials.values()) if t.of and t.state == "COMPLETE")
+        if self._started >= self._first + self.finals.spare or (latest := next(over, None)) is None:
             return
-        more = finals.how_many(self.finals, finals.pace_of(latest[-1], self.record), seconds=left, slots=1)
+        root = finals.root_of(latest, self.record)
+        pace = replace(finals.pace_of(latest, self.record), epochs=int(root.params["epochs"]))
+        more = finals.how_many(self.finals, pace, seconds=left, slots=1)
         if more:
             assert self._planned
             self._planned += 1

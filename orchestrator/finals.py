@@ -7,6 +7,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Literal
 
 from orchestrator.journal import FINISHED, SearchRecord, TrialRecord
@@ -34,6 +35,8 @@ MARGIN = 0.92
 """Of the time, what is planned with: epochs are not all equally quick."""
 SEED_STEP = 1000
 FEWEST_SECONDS = 1.0
+LATEST = 100
+"""Of so many trials that ran to their end is taken what is around the epochs."""
 
 
 FinalOn = Literal["auto", "train", "train+valid"]
@@ -171,13 +174,14 @@ def pace_of(trial: TrialRecord, record: SearchRecord) -> Pace:
     """As the reports tell.
 
     A first epoch, which also warms up, and those that train the classifier alone count only where there are
-    no others. What is around the epochs is taken from all trials that ran to their end: a slot's first one
-    also waited for the slot.
+    no others. What is around the epochs is taken from the latest trials that ran to their end: a slot's first
+    one also waited for the slot.
     """
     rows = [max(float(row["seconds"]), 1e-3) for row in trial.reports]
     quick = max(1, int(trial.params.get("head_epochs", 0)))
     seconds = statistics.fmean(rows[quick:] or rows)
-    around = [_around(other) for other in record.trials.values() if other.state == "COMPLETE"]
+    ended = (other for other in reversed(record.trials.values()) if other.state == "COMPLETE")
+    around = [_around(other) for other in islice(ended, LATEST)]
     return Pace(
         epochs=int(trial.params["epochs"]),
         seconds=seconds,
@@ -185,12 +189,18 @@ def pace_of(trial: TrialRecord, record: SearchRecord) -> Pace:
     )
 
 
+def root_of(trial: TrialRecord, record: SearchRecord) -> TrialRecord:
+    """The trial of the search proper that a final is of, if through another final."""
+    return root_of(record.trials[trial.of], record) if trial.of else trial
+
+
 def fitting_epochs(record: SearchRecord, model: str, *, seconds: float) -> int | None:
     """Epochs that `seconds` hold, by the slowest of the model's latest trials; None where none is known."""
-    paces = [pace_of(t, record) for t in record.trials.values() if t.reports and t.params["model"] == model]
-    if math.isinf(seconds) or not paces:
+    if math.isinf(seconds):
         return None
-    return min(pace.fits(MARGIN * seconds, 1.0) for pace in paces[-3:])
+    alike = (t for t in reversed(record.trials.values()) if t.reports and t.params["model"] == model)
+    fitting = [pace_of(trial, record).fits(MARGIN * seconds, 1.0) for trial in islice(alike, 3)]
+    return min(fitting, default=None)
 
 
 def _around(trial: TrialRecord) -> float:

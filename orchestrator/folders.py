@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.trust import require_own
 from trainables.errors import DataError, UsageError, unknown
 
 
@@ -98,7 +99,10 @@ def point_latest(folder: SearchFolder) -> None:
 
 
 def find(out: Path, task: str, search_id: str | None = None) -> SearchFolder:
-    """The folder of a search, the latest by default. Raises UsageError naming those that exist."""
+    """The folder of a search, the latest by default.
+
+    Raises UsageError naming those that exist, and NotTrusted for one of another user.
+    """
     home = (out / task).absolute()
     known = sorted(p.parent.name for p in home.glob("*/journal.jsonl") if p.parent.name != "latest")
     if search_id is None and not (home / "latest").exists():
@@ -108,4 +112,5 @@ def find(out: Path, task: str, search_id: str | None = None) -> SearchFolder:
     path = (home / (search_id or "latest")).resolve()
     if path.parent != home.resolve() or not (path / "journal.jsonl").exists():
         raise unknown(f"search of {task} in {out}:", search_id or "latest", known)
+    require_own(path)
     return SearchFolder(path)

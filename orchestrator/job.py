@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import folders, plan, provenance, resuming
+from orchestrator import folders, packing, plan, provenance, resuming, room
 from orchestrator.ending import logging_to, orderly_end
 from orchestrator.prepare import Asked, Prepared, prepare
 from orchestrator.summary import about_data, about_rules
+from orchestrator.trust import source_of, space_of, trust_file
 from trainables import atomic
 from trainables.errors import NoTrialSucceeded
 from trainables.task import Task, load_task
@@ -44,20 +45,35 @@ def search(task_name: str, asked: Asked | None = None) -> SearchResult:
 
     Raises OrchestratorError's subclasses; NoTrialSucceeded when there is nothing to ensemble.
     """
+    trust_file(task_name)
     return _search(task_name, asked or Asked())
 
 
 def resume(task_name: str, out: Path, which: str, *, more: Mapping[str, Any] | None = None) -> SearchResult:
     """Go on with a search that was cut off, or, with `more`, with one that ended: its id, or `latest`.
 
-    `more` may have `trials` or `time_limit_s`, of the search in all. No trial that ended is trained again,
-    one that ran goes on behind its last whole epoch, and what is suggested then is what would have been.
-    Raises as `search`; UsageError while the search runs, DataError for a damaged journal or other data.
+    `more` may have `disk`, or `trials` or `time_limit_s` of the search in all. No trial that ended is trained
+    again, one that ran goes on behind its last whole epoch, and what is suggested then is what would have
+    been. Raises as `search`; UsageError while the search runs or is not trusted, DataError for a damaged
+    journal or other data.
     """
+    trust_file(task_name)
     folder = folders.find(out, load_task(task_name).name, None if which == "latest" else which)
     before = resuming.before(folder)
+    source = source_of(before.record.asked)
     asked = replace(resuming.wish_of(before.record, folder), **(more or {}))
-    return _search(str(before.record.asked["source"]), asked, before)
+    space_of({**before.record.asked, "space": asked.space}, load_task(source).space)
+    return _search(source, asked, before)
+
+
+def how_to_go_on(record: "SearchRecord") -> str:
+    """The command that goes on with a search that ended before it was over; empty for any other."""
+    from orchestrator.journal import OPEN
+
+    if not (record.finished or "").startswith(OPEN):
+        return ""
+    source, name = record.asked["source"], record.asked["search_id"]
+    return f"Go on with: python -m orchestrator.search {source} --resume {name}"
 
 
 def _search(task_name: str, asked: Asked, before: "Before | None" = None) -> SearchResult:
@@ -70,14 +86,20 @@ def _search(task_name: str, asked: Asked, before: "Before | None" = None) -> Sea
     with contextlib.ExitStack() as stack:
         if asked.address is not None:
             here = stack.enter_context(tune.cluster(address=asked.address, cpus=0, gpus=0))
+        if before is not None:
+            asked = packing.as_before(asked, before.record.asked["gpus_per_trial"], here)
         prepared = prepare(task_name, asked, resources=here)
+        if before is None:
+            say(_about_room(prepared), warning=True)
         search_id = _place(prepared, before)
         if asked.address is None:
-            budget = prepared.plan.budget
-            cpus, gpus = budget.slots * budget.cpus_per_trial, int(here.get("GPU", 0))
+            slots = packing.most_slots(prepared, here)
+            cpus, gpus = slots * asked.cpus_per_trial, int(here.get("GPU", 0))
             ready = stack.enter_context(tune.cluster_ahead(cpus=cpus, gpus=gpus))
         store = _fill_store(prepared)
         if before is None:
+            prepared = packing.settled(prepared, store, here)
+            say(prepared.plan.packing)
             folder = folders.create(asked.out, prepared.task.name, search_id)
         else:
             resuming.require_same(before, store.fingerprint)
@@ -89,6 +111,13 @@ def _search(task_name: str, asked: Asked, before: "Before | None" = None) -> Sea
         stack.callback(lambda: say(tracker.close()))
         record, number = _run(prepared, store, folder, tracker, started=started, before=before)
         return _conclude(prepared, folder, record, number)
+
+
+def _about_room(prepared: Prepared) -> str:
+    """What there is to say of the disk before anything is written to it; empty where it has room."""
+    planned, asked = prepared.plan, prepared.asked
+    trials = planned.disk_bytes - planned.store_bytes
+    return room.forecast(asked.out, trials=trials, store=planned.store_bytes, cap=asked.disk)
 
 
 def _place(prepared: Prepared, before: "Before | None") -> str:
@@ -151,27 +180,28 @@ def _run(
     from orchestrator import tune
     from orchestrator.conducting import conductor_for
     from orchestrator.display import make_display
+    from orchestrator.ensemble import MEMBERS
     from orchestrator.journal import Journal, SearchRecord
 
-    budget = prepared.plan.budget
+    asked, budget = prepared.asked, prepared.plan.budget
     left = None if budget.time_limit_s is None else budget.time_limit_s - (time.monotonic() - started)
-    journal = Journal(folder.journal)
+    book = Journal(folder.journal)
     if before is None:
-        asked = _asked_event(prepared, store, folder, left=left)
-        atomic.write(folder.asked, json.dumps(asked, indent=1).encode())
-        record = SearchRecord(asked=journal.append("search", **asked))
+        told = _asked_event(prepared, store, folder, left=left)
+        atomic.write(folder.asked, json.dumps(told, indent=1).encode())
+        record = SearchRecord(asked=book.append("search", **told))
     else:
         record = SearchRecord(asked=before.events[0])
         folder.stop.unlink(missing_ok=True)
     folders.point_latest(folder)
     with contextlib.ExitStack() as stack:
-        stack.callback(journal.close)
+        stack.callback(book.close)
         stack.enter_context(logging_to(folder.log))
         tracker.start()
         display = stack.enter_context(make_display(record, link=tracker.link))
         conductor = conductor_for(
             prepared,
-            journal,
+            book,
             record,
             left=budget.time_limit_s if before else left,
             listen=display.event,
@@ -179,6 +209,9 @@ def _run(
         )
         if before is not None:
             _retrace(conductor, before, prepared)
+        disk = room.Room(conductor=conductor, folder=folder, cap=asked.disk, keep=asked.top_k or MEMBERS)
+        conductor.listen, book.wait = disk.behind(display.event), disk.wait
+        disk.tidy()
         signals = stack.enter_context(orderly_end(conductor, folder))
         if conductor.over:
             conductor.note("finish", reason=conductor.stopped)
@@ -195,7 +228,9 @@ def _run(
             ),
             cpus=budget.cpus_per_trial,
             gpus=budget.gpus_per_trial,
+            hold=disk.wait,
         )
+        disk.tidy()
         conductor.note("finish", reason=conductor.stopped or "ended")
     return record, next(iter(signals), None)
 
@@ -204,13 +239,14 @@ def _retrace(conductor: "Conductor", before: "Before", prepared: Prepared) -> No
     """Bring the conductor to where the search was, and say what goes on."""
     from orchestrator.display import say
     from orchestrator.final_conductor import FinalConductor
+    from orchestrator.journal import OPEN
 
     strange = conductor.resume(before.events[1:], unwritten=before.unwritten)
     if strange:
         say(f"Trials {', '.join(strange)} are not suggested by this version: nothing is learned from them.")
     cut = [t.trial_id for t in conductor.record.trials.values() if t.state == "RUNNING"]
     conductor.note("resume", cut=cut, unwritten=list(before.unwritten), limit=prepared.plan.budget.trials)
-    ended = before.record.finished and not before.record.finished.startswith("interrupted")
+    ended = before.record.finished and not before.record.finished.startswith(OPEN)
     longer = conductor.clock() < getattr(conductor, "until", 0.0)
     if isinstance(conductor, FinalConductor) and ended and longer:
         conductor.note("extend", seconds=round(conductor.until - conductor.clock(), 1))
@@ -246,6 +282,8 @@ def origin(prepared: Prepared, store: "Store", folder: folders.SearchFolder) -> 
         "slots": budget.slots,
         "cpus_per_trial": budget.cpus_per_trial,
         "gpus_per_trial": budget.gpus_per_trial,
+        "share": prepared.asked.share or "",
+        "weights": str(prepared.study["fixed"].get("weights", "")),
         "space": prepared.space,
         "fixed": dict(prepared.asked.settings),
         "data": str(prepared.root),
@@ -282,7 +320,7 @@ def _conclude(
         first = reasons[0] if reasons else (record.finished or "no trial was started")
         raise NoTrialSucceeded(
             f"No trial of {folder.search_id} succeeded. The first error: {first}",
-            fix=f"Logs of the trials: {folder.path / 'trials'}",
+            fix=f"Logs of the trials: {folder.path / 'trials'}. {how_to_go_on(record)}".rstrip(". ") + ".",
         )
     result = ensemble(folder, task=prepared.task, k=prepared.asked.top_k)
     submission = submit(folder, task=prepared.task) if prepared.splits.test else None

@@ -1,11 +1,13 @@
 """The append-only record of a search: a JSON object a line, the truth everything later is read from."""
 
+import contextlib
+import errno
 import json
 import os
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +19,9 @@ State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL"]
 FINISHED: tuple[State, ...] = ("COMPLETE", "PRUNED")
 Event = dict[str, Any]
 SEAL = b', "crc": "'
+FULL = (errno.ENOSPC, errno.EDQUOT)
+OPEN = ("interrupted", "paused")
+"""How the reasons begin of searches that ended before they were over, to go on with --resume."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +67,8 @@ class SearchRecord:
     """Why the search ended, or None while it runs or where it was cut off."""
     finals: int = 0
     """How many finals are meant to run; none before the search proper is over."""
+    dropped: set[str] = field(default_factory=set)
+    """Trials whose weights `--disk` removed."""
 
     def apply(self, event: Event) -> None:
         match event["event"]:
@@ -75,6 +82,8 @@ class SearchRecord:
                 self.rungs.append(event)
             case "finals":
                 self.finals = int(event["count"])
+            case "dropped":
+                self.dropped.update(event["trial_ids"])
             case "finish":
                 self.finished = str(event["reason"])
             case "resume":
@@ -106,25 +115,63 @@ class SearchRecord:
 class Journal:
     """Appends events to a file, each flushed to the disk before `append` returns. Thread-safe.
 
-    Of an existing journal, a torn last line is cut off and the clock goes on from the last event.
+    Of an existing journal, a torn last line is cut off and the clock goes on from the last event. So is what
+    an append leaves that fails, on a full disk or interrupted: the next one follows a whole line.
     """
 
     def __init__(self, path: Path) -> None:
         events, end = tail(path) if path.exists() else ([], 0)
         self.path = path
         self._lock = threading.Lock()
-        self._file = path.open("ab")
+        self.refused: DataError | None = None
+        """Why the disk refused an event, if it ever did."""
+        self.wait: Callable[[], bool] = lambda: False
+        """Called where the disk is full: whether there is room now."""
+        self._end, self._torn = end, False
+        self._file = path.open("ab", buffering=0)  # what a failed write left in a buffer would follow later
         self._file.truncate(end)
         self._zero = time.monotonic() - (events[-1]["at"] if events else 0.0)
 
     def append(self, event: str, **fields: Any) -> Event:
-        """Write one event; `at` is seconds since the search began. Returns the event as written."""
+        """Write one event; `at` is seconds since the search began. Returns the event as written.
+
+        Raises DataError where the disk refuses it: it is then as if it had not been appended.
+        """
         with self._lock:
             line = {"event": event, "at": round(time.monotonic() - self._zero, 3), **fields}
-            self._file.write(_sealed(line) + b"\n")
-            self._file.flush()
-            os.fdatasync(self._file.fileno())
+            while (error := self._refused(line)) is not None:
+                if error.errno not in FULL or not self.wait():
+                    self.refused = DataError(
+                        f"The journal {self.path} cannot be written: {error.strerror or error}.",
+                        fix="Nothing that it tells is lost. Free some space, then go on with --resume.",
+                    )
+                    raise self.refused from error
         return line
+
+    def _refused(self, event: Event) -> OSError | None:
+        """Write the event; what the disk has against it, or None."""
+        try:
+            self._write(_sealed(event) + b"\n")
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._cut_back()
+            return error
+        return None
+
+    def _write(self, line: bytes) -> None:
+        """Append the bytes; until that is done the end counts as torn, whatever interrupts it."""
+        if self._torn:
+            self._cut_back()
+        self._torn, left = True, memoryview(line)
+        while left:
+            left = left[self._file.write(left) :]
+        os.fdatasync(self._file.fileno())
+        self._end, self._torn = self._end + len(line), False
+
+    def _cut_back(self) -> None:
+        """To the end of the last whole line."""
+        self._file.truncate(self._end)
+        self._torn = False
 
     def close(self) -> None:
         self._file.close()

@@ -4,6 +4,7 @@ import atexit
 import logging
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ from orchestrator.snapshot import (
 )
 
 REFRESH_S = 0.25
+SHARE = 0.05
+"""Of a core, for drawing at most: the more trials, the longer it takes, and the rarer it is done."""
 GAP = 2
 STATES = {
     "RUNNING": ("running", "cyan"),
@@ -55,7 +58,7 @@ class Column:
 
 
 class LiveDisplay(Display):
-    """A table redrawn by its own thread, four times a second and only where something changed."""
+    """A table redrawn by its own thread, four times a second at most and only where something changed."""
 
     def __init__(self, record: SearchRecord, *, link: str | None, console: Console) -> None:
         super().__init__(record)
@@ -96,8 +99,11 @@ class LiveDisplay(Display):
             atexit.unregister(self._live.stop)
 
     def _refresh(self) -> None:
-        while not self._stopped.wait(REFRESH_S):
+        pause = REFRESH_S
+        while not self._stopped.wait(pause):
+            begun = time.thread_time()
             self._try_to_draw()
+            pause = max(REFRESH_S, (time.thread_time() - begun) / SHARE)
 
     def _try_to_draw(self) -> None:
         try:

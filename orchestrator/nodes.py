@@ -1,9 +1,11 @@
 """A node of a cluster, where it shares no disk with the head: what comes there, and what goes back. No Ray.
 
 The head lends the store and takes in what trials leave (`HeadFiles`). A node has one `Station`, which copies
-the store once, before the node's first trial, and brings back the files of every trial while they appear.
+the store once, before the node's first trial, from an object store where one was named and else from the
+head, and brings back the files of every trial while they appear.
 """
 
+import hashlib
 import os
 import shutil
 import threading
@@ -17,15 +19,19 @@ from orchestrator.copies import (
     Head,
     Home,
     Stamp,
+    digest_of,
     fetch,
+    inside,
     listing_of,
     scratch,
     send,
     shares_disk,
 )
+from orchestrator.depot import Depot
 from orchestrator.slot import Assignment
 from trainables import atomic
 from trainables.errors import DataError
+from trainables.pretrained import SUFFIXES
 
 POLL_S = 1.0
 
@@ -63,6 +69,9 @@ class Station:
         A trial that ran elsewhere before goes on from its files on the head. Raises DataError.
         """
         store, task = self._prepare()
+        if self.weights_folder() and assignment.params.get("weights"):
+            with self._preparing:
+                bring_weights(self._head, str(assignment.params["model"]), Path(self.weights_folder()))
         if not self._own:
             return replace(assignment, store=store)
         trial = Path(assignment.folder).name
@@ -75,6 +84,16 @@ class Station:
         self._followed[trial] = _Followed(here, assignment.folder, None, listing_of(here))
         stop = str(self._folder / "STOP")
         return replace(assignment, store=store, task=task, folder=str(here), stop_file=stop)
+
+    def weights_folder(self) -> str:
+        """Where this node keeps pretrained weights, by model; "" where they lie as on the head, or none do.
+
+        It goes to the trials as `trainables.pretrained.HERE`: their configurations stay as they are.
+        """
+        there = self._home.weights
+        if not there or (not self._own and Path(there).exists()):
+            return ""
+        return str(scratch() / "weights" / hashlib.sha256(there.encode()).hexdigest()[:16])
 
     def follow(self, trial: str, pid: int) -> None:
         """Bring back what the process writes for the trial, until it is gone."""
@@ -152,15 +171,42 @@ def store_here(head: Head, home: Home) -> Path:
     with atomic.disk_errors("The prepared images", copy), atomic.building(copy) as temporary:
         if is_store(copy, home.fingerprint):
             for name in sizes.keys() - listing_of(copy).keys():
-                fetch(head, f"{home.store}/{name}", copy / name)
+                _bring(head, home, name, sizes[name][0], copy)
             return copy
         _require_room(copy.parent, sum(size for size, _ in sizes.values()))
         for name in sizes:
-            fetch(head, f"{home.store}/{name}", temporary / name)
+            _bring(head, home, name, sizes[name][0], temporary)
         if not is_store(temporary, home.fingerprint):
             raise DataError(f"The prepared images did not arrive whole in {copy}.", fix="Search again.")
         atomic.publish(temporary, copy)
     return copy
+
+
+def _bring(head: Head, home: Home, name: str, size: int, folder: Path) -> None:
+    """A file of the store, from the object store where one has these very bytes, else from the head."""
+    here, there = inside(folder, name), f"{home.store}/{name}"
+    if home.share:
+        depot = Depot(home.share, Path(home.store).name)
+        with suppress(Exception):  # whatever it cannot do, the head can
+            depot.fetch(name, size, here, digest=lambda: head.digest(there))
+            return
+    fetch(head, there, here)
+
+
+def bring_weights(head: Head, model: str, folder: Path) -> Path:
+    """The pretrained weights of a model in this folder, under the model's name, copied where they are not.
+
+    Raises DataError where they do not arrive, UsageError where the head has none.
+    """
+    there = head.weights(model)
+    here = inside(folder, f"{model}{Path(there).suffix}")
+    with atomic.disk_errors("The pretrained weights", here):
+        if not here.exists() or digest_of(here) != head.digest(there):
+            fetch(head, there, here)
+        for suffix in SUFFIXES:
+            if suffix != here.suffix:
+                inside(folder, f"{model}{suffix}").unlink(missing_ok=True)
+    return here
 
 
 def is_store(folder: Path, fingerprint: str) -> bool:

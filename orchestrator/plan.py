@@ -64,9 +64,13 @@ class Plan:
     disk_bytes: int
     picture_bytes: int
     """Of a decoded picture, about."""
+    disk_cap: int | None = None
+    """Bytes that the search's own folder is kept below."""
     finals: Finals | None = None
     guidance: Guidance | None = None
     """None where ASHA decides, by the budget's rungs."""
+    packing: str = ""
+    """How many trials share a GPU, and why; "" where that was no question, or is not yet known."""
 
     @property
     def store_bytes(self) -> int:
@@ -89,10 +93,15 @@ class Plan:
             ("trials", f"{trials}, {rungs.max_epochs} epochs each at most"),
             *self._stopping(),
             ("slots", f"{budget.slots} trials at once, {each} each"),
+            *([("GPUs", self.packing)] if self.packing else []),
             *([] if self.finals is None else [("finals", self._finals(self.finals))]),
             ("time", self._time()),
-            ("disk", f"up to {_size(self.disk_bytes)}"),
+            ("disk", self._disk()),
         ]
+
+    def _disk(self) -> str:
+        needed = f"up to {_size(self.disk_bytes)}"
+        return f"{needed}; trials kept below {_size(self.disk_cap)}" if self.disk_cap else needed
 
     def _stopping(self) -> list[tuple[str, str]]:
         """By what trials are chosen and stopped."""
@@ -135,19 +144,31 @@ def budget_for(
                 f"A trial is to have {wanted:g} {name}s, and there are {there:g}.",
                 fix=f"Ask for less with --{name.lower()}s-per-trial.",
             )
-    slots = cpus // cpus_per_trial
-    if gpus_per_trial:
-        slots = min(slots, math.floor(gpus / gpus_per_trial + 1e-9))
     if trials is None and time_limit_s is None:
         trials = DEFAULT_TRIALS
     return Budget(
         trials=trials,
         time_limit_s=time_limit_s,
         rungs=rungs_for(max_epochs, timed=trials is None),
-        slots=min(slots, trials) if trials else slots,
+        slots=slots_for(
+            trials, cpus_per_trial=cpus_per_trial, gpus_per_trial=gpus_per_trial, resources=resources
+        ),
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
     )
+
+
+def slots_for(
+    trials: int | None, *, cpus_per_trial: int, gpus_per_trial: float, resources: Mapping[str, float]
+) -> int:
+    """Trials at once, of so many in all. A share of a GPU lies on one card: 0.4 makes two trials a card."""
+    slots = int(resources["CPU"]) // cpus_per_trial
+    gpus = resources.get("GPU", 0.0)
+    if gpus_per_trial >= 1:
+        slots = min(slots, int(gpus // gpus_per_trial))
+    elif gpus_per_trial:
+        slots = min(slots, int(gpus * math.floor(1 / gpus_per_trial + 1e-9)))
+    return min(slots, trials) if trials else slots
 
 
 def gpus_each(asked: float | None, resources: Mapping[str, float]) -> float:

@@ -1,9 +1,10 @@
 """What would make every trial fail, found before the first: no network, or one against the rules."""
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainables.config import TrialConfig
 from trainables.errors import OrchestratorError, RuleViolation, UsageError
@@ -24,38 +25,66 @@ def check_models(
     `task` is a `trainables.task.reference`. In a process of its own, so that torch and timm do not stay in
     the caller's. Raises what `build` raises, and RuleViolation where all that were counted cost too much.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    child = context.Process(target=_child, args=(theirs, configs, task, space, heads), daemon=True)
-    child.start()
-    theirs.close()
-    try:
-        found: OrchestratorError | tuple[str, ...] = ours.recv()
-    except EOFError:
-        child.join()
-        raise OrchestratorError(f"Building a model of the space crashed (exit {child.exitcode}).") from None
-    child.join()
-    if isinstance(found, OrchestratorError):
-        raise found
+    found: tuple[str, ...] = in_child(
+        _checked, configs, task, space, heads, doing="Building a model of the space"
+    )
     return found
 
 
-def _child(
-    pipe: Connection, configs: Sequence[TrialConfig], name: str, space: str, heads: tuple[Head, ...]
-) -> None:
-    from trainables.families import require_answers, require_read
+def in_child(call: Callable[..., Any], *arguments: Any, doing: str, seconds: float | None = None) -> Any:
+    """What a call returns that is made in a process of its own, which is gone with all that it held.
 
+    The function is importable, and what comes and goes can be pickled. Raises the OrchestratorError that it
+    raises, and one where it fails, crashes or takes longer than `seconds`; `doing` begins the sentence.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=_child, args=(theirs, call, arguments), daemon=True)
+    child.start()
+    theirs.close()
     try:
-        task = load_task(name).under(space).with_heads(heads)
-        for config in configs:
-            require_read(config, task.kind.answers)
-        for config in {config.model: config for config in configs}.values():
-            require_answers(config.model, task.kind.answers)
-            _build(config, task.kind.num_outputs(config))
-        outputs = task.kind.num_outputs(configs[0])
-        pipe.send(_costs(configs[:COUNTED], outputs, task.rules) if task.rules.bounds_cost else ())
+        if not ours.poll(seconds):
+            child.kill()
+            raise OrchestratorError(f"{doing} took longer than {seconds:.0f} s.")
+        found = ours.recv()
+    except EOFError:
+        child.join()
+        raise OrchestratorError(f"{doing} crashed (exit {child.exitcode}).") from None
+    child.join()
+    if isinstance(found, OrchestratorError):
+        raise found
+    if isinstance(found, _Failed):
+        raise OrchestratorError(f"{doing} failed: {found.why}")
+    return found
+
+
+@dataclass(frozen=True)
+class _Failed:
+    why: str
+
+
+def _child(pipe: Connection, call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    try:
+        pipe.send(call(*arguments))
     except OrchestratorError as error:
         pipe.send(error)
+    except Exception as error:
+        pipe.send(_Failed(" ".join(f"{type(error).__name__}: {error}".split())[:300]))
+
+
+def _checked(
+    configs: Sequence[TrialConfig], name: str, space: str, heads: tuple[Head, ...]
+) -> tuple[str, ...]:
+    from trainables.families import require_answers, require_read
+
+    task = load_task(name).under(space).with_heads(heads)
+    for config in configs:
+        require_read(config, task.kind.answers)
+    for config in {config.model: config for config in configs}.values():
+        require_answers(config.model, task.kind.answers)
+        _build(config, task.kind.num_outputs(config))
+    outputs = task.kind.num_outputs(configs[0])
+    return _costs(configs[:COUNTED], outputs, task.rules) if task.rules.bounds_cost else ()
 
 
 def _build(config: TrialConfig, num_outputs: int) -> "nn.Module":

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator import cli, data, plan
+from orchestrator import cli, data, depot, plan
 from orchestrator.finals import Wanted, finals_for
 from orchestrator.plan import Guidance, Plan
 from trainables.config import Scalar, TrialConfig
@@ -43,6 +43,10 @@ class Asked:
     weights: Path | None = None
     """A file or folder of pretrained weights, where they cannot be fetched."""
     search_id: str | None = None
+    disk: int | None = None
+    """Bytes that the search's folder may hold; see `orchestrator.room`."""
+    share: str | None = None
+    """URL of an object store from which nodes of a cluster take the images; see `orchestrator.depot`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,7 @@ def prepare(task_name: str, asked: Asked, *, resources: Mapping[str, float]) -> 
     """Read the data, sample the space, make the plan. Raises UsageError, DataError or RuleViolation."""
     from orchestrator.study import sample_space
 
+    depot.check(asked.share, address=asked.address)
     task = load_task(task_name)
     space_name = asked.space or task.space
     task = task.under(space_name)
@@ -127,7 +132,7 @@ def prepare(task_name: str, asked: Asked, *, resources: Mapping[str, float]) -> 
         space=space_name,
         study=study,
         configs=configs,
-        plan=planned,
+        plan=replace(planned, disk_cap=asked.disk),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.copies import SCRATCH, Home, scratch, shares_disk
+from orchestrator.depot import Depot
 from orchestrator.provenance import versions
 
 TRAINING = ("ray", "torch", "torchvision", "timm", "kornia", "numpy", "pillow")
@@ -30,11 +31,11 @@ class Facts:
     free_bytes: int
     refused: str
     """Why the folder cannot be written; "" where it can."""
-    weights: bool
-    """Whether the pretrained weights that were named are there."""
+    share: str
+    """Why the object store cannot be read that the search takes its images from; "" where it can."""
 
 
-def facts(home: Home, *, gpus: bool, weights: str = "") -> Facts:
+def facts(home: Home, *, gpus: bool) -> Facts:
     """Look at this node; with `gpus` torch is loaded to see whether it finds them."""
     shares = shares_disk(home)
     folder = Path(home.search) if shares else scratch()
@@ -57,7 +58,7 @@ def facts(home: Home, *, gpus: bool, weights: str = "") -> Facts:
         folder=str(folder),
         free_bytes=shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free,
         refused=refused,
-        weights=not weights or Path(weights).exists(),
+        share=Depot(home.share, Path(home.store).name).problem() if home.share and not shares else "",
     )
 
 
@@ -78,6 +79,6 @@ def lacks(here: Facts, node: Facts, *, needed_bytes: int) -> list[str]:
         free, needed = node.free_bytes / 1e6, needed_bytes / 1e6
         room = f"{free:,.0f} MB free in {node.folder}, {needed:,.0f} MB are needed"
         found.append(f"{room}: set {SCRATCH} on it")
-    if not node.weights:
-        found.append("the pretrained weights are not there, at the same path as on the head")
+    if node.share:
+        found.append(f"it cannot read what --share names ({node.share})")
     return found

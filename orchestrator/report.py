@@ -62,6 +62,7 @@ def main(
         typer.Option("--format", help="html, md, tex, csv or pdf, as often as you like; all by default."),
     ] = None,
     out: cli.Out = cli.DEFAULT_OUT,
+    trust: cli.Trust = False,
     as_json: cli.Json = False,
     debug: cli.Debug = False,
 ) -> None:

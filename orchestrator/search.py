@@ -11,66 +11,82 @@ import typer
 
 from orchestrator import cli, plan
 from orchestrator.finals import FinalOn, Wanted
-from orchestrator.job import SearchResult, resume, search
+from orchestrator.job import SearchResult, how_to_go_on, resume, search
 from orchestrator.prepare import Asked, Strategy, prepare
+from orchestrator.room import parse_size
 from orchestrator.standing import read_board
 from orchestrator.summary import show_plan, show_result
 from trainables.task import load_task
 
 __all__ = ["SearchResult", "resume", "search"]
 
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the data; data/TASK by default. Without TASK: your own pictures."),
+]
+Space = Annotated[str | None, typer.Option(help="A space of search_spaces.", callback=cli.named)]
+MaxEpochs = Annotated[int | None, typer.Option(min=1, help="Epochs of a trial that is not stopped.")]
+HowChosen = Annotated[Strategy, typer.Option(help="asha, or guided by the past searches of --out.")]
+TopK = Annotated[int | None, typer.Option("-k", min=1, help="Members of the ensemble; 5, or all the finals.")]
+FinalSeeds = Annotated[
+    int | None,
+    typer.Option(min=0, help="Train the best configurations again with so many seeds; 2 with --time."),
+]
+FinalEpochs = Annotated[int | None, typer.Option(min=1, help="Epochs of these; as many as fit by default.")]
+OnWhat = Annotated[
+    FinalOn,
+    typer.Option(help="train; train+valid, validated on nothing; or auto: the first seed, the others."),
+]
+Folds = Annotated[
+    int | None, typer.Option(min=2, help="Train these as cross-validation over train and valid.")
+]
+Weights = Annotated[
+    Path | None, typer.Option(help="Pretrained weights: a file, or a folder of MODEL.safetensors.")
+]
+Share = Annotated[
+    str | None,
+    typer.Option(help="s3://..., gs://...: by way of there the nodes of a cluster get the prepared images."),
+]
+Disk = Annotated[
+    str | None,
+    typer.Option(help="The search keeps below, such as 20GB: weights that are not among the best go."),
+]
+Resume = Annotated[
+    str | None, typer.Option("--resume", metavar="[ID]", help="Go on with a search, the latest by default.")
+]
+Replay = Annotated[
+    str | None, typer.Option(help="Train TRIAL, or SEARCH/TRIAL, again from its record, and compare.")
+]
+
 
 def main(
     task: cli.AnyTask = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the data; data/TASK by default. Without TASK: your own pictures."),
-    ] = None,
+    data: Data = None,
     out: cli.Out = cli.DEFAULT_OUT,
-    space: Annotated[str | None, typer.Option(help="A space of search_spaces.")] = None,
+    space: Space = None,
     trials: Annotated[int | None, typer.Option(min=1, help="At most so many trials.")] = None,
     time_limit: Annotated[str | None, typer.Option("--time", help="For example 10m or 2h.")] = None,
-    max_epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of a trial that is not stopped.")
-    ] = None,
-    gpus_per_trial: Annotated[str, typer.Option(help="auto, or a share such as 0.5.")] = "auto",
-    cpus_per_trial: Annotated[int, typer.Option(min=1, help="Cores of a trial.")] = 1,
-    strategy: Annotated[
-        Strategy, typer.Option(help="asha, or guided by the past searches of --out.")
-    ] = "asha",
-    top_k: Annotated[
-        int | None, typer.Option("-k", min=1, help="Members of the ensemble; 5, or all the finals.")
-    ] = None,
-    final: Annotated[
-        int | None,
-        typer.Option(min=0, help="Train the best configurations again with so many seeds; 2 with --time."),
-    ] = None,
-    final_epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of these; as many as fit by default.")
-    ] = None,
-    final_on: Annotated[
-        FinalOn,
-        typer.Option(help="train; train+valid, validated on nothing; or auto: the first seed, the others."),
-    ] = "auto",
-    folds: Annotated[
-        int | None, typer.Option(min=2, help="Train these as cross-validation over train and valid.")
-    ] = None,
+    max_epochs: MaxEpochs = None,
+    gpus_per_trial: cli.GpusPerTrial = "auto",
+    cpus_per_trial: cli.CpusPerTrial = 1,
+    strategy: HowChosen = "asha",
+    top_k: TopK = None,
+    final: FinalSeeds = None,
+    final_epochs: FinalEpochs = None,
+    final_on: OnWhat = "auto",
+    folds: Folds = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
     address: Annotated[str | None, typer.Option(help="A running Ray cluster, or auto.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Fix a parameter: key=value.")] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Pretrained weights: a file, or a folder of MODEL.safetensors.")
-    ] = None,
+    weights: Weights = None,
+    share: Share = None,
+    disk: Disk = None,
     leaderboard: cli.Board = None,
     search_id: Annotated[str | None, typer.Option("--id", help="Name of this search.")] = None,
-    resume_id: Annotated[
-        str | None,
-        typer.Option("--resume", metavar="[ID]", help="Go on with a search, the latest by default."),
-    ] = None,
-    replay: Annotated[
-        str | None, typer.Option(help="Train TRIAL, or SEARCH/TRIAL, again from its record, and compare.")
-    ] = None,
+    resume_id: Resume = None,
+    replay: Replay = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and end.")] = False,
+    trust: cli.Trust = False,
     as_json: cli.Json = False,
     debug: cli.Debug = False,
 ) -> None:
@@ -80,8 +96,9 @@ def main(
         _replay(out, task, replay, as_json=as_json)
         return
     limit = None if time_limit is None else plan.parse_duration(time_limit)
+    most = None if disk is None else parse_size(disk)
     if resume_id is not None:
-        more = {"trials": trials, "time_limit_s": limit}
+        more = {"trials": trials, "time_limit_s": limit, "disk": most}
         _end(resume(task, out, resume_id, more={k: v for k, v in more.items() if v}), as_json, leaderboard)
         return
     asked = Asked(
@@ -101,6 +118,8 @@ def main(
         settings=plan.parse_settings(settings or []),
         weights=weights,
         search_id=search_id,
+        disk=most,
+        share=share,
     )
     if dry_run:
         show_plan(prepare(task, asked, resources=plan.resources_here()), as_json=as_json)
@@ -111,13 +130,12 @@ def main(
 
 
 def _end(result: SearchResult, as_json: bool, board: Path | None) -> None:
-    """Show what came of it; of a search that was ended early also how to go on, and with its exit code."""
+    """Show what came of it; of a search that ended early also how to go on, and a signal's exit code."""
     from orchestrator.display import say
 
     show_result(result, as_json=as_json, board=board)
+    say(how_to_go_on(result.record))
     if result.signal is not None:
-        name, source = result.folder.search_id, result.record.asked["source"]
-        say(f"Go on with: python -m orchestrator.search {source} --resume {name}")
         raise SystemExit(128 + result.signal)
 
 
@@ -141,6 +159,7 @@ python -m orchestrator.search food11 --data ~/food11 --time 2h
 python -m orchestrator.search --data my_photos/ --time 20m
 python -m orchestrator.search my_task.py --data my_data/
 python -m orchestrator.search food11 --set optimizer=sgd --dry-run
+python -m orchestrator.search food11 --time 8h --disk 20GB
 python -m orchestrator.search food11 --resume
 python -m orchestrator.search food11 --replay 0012
 """

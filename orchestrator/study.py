@@ -1,7 +1,7 @@
 """What to try next: Optuna by ask and tell over a define-by-run space (the only file that imports it)."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -24,6 +24,8 @@ DRAFTS, AGAIN = 64, 256
 """How many configurations a guide has to choose from: new ones of a space, and stopped ones at most."""
 MOST_TOLD, BEST_KEPT, LATEST_KEPT = 300, 100, 100
 """Of so many ended trials Optuna goes on with the best and the latest; more take longer."""
+MOST_ASKED = 400
+"""So it does when it has suggested so many since, of which most run still where there are many slots."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,8 +66,36 @@ class _Fixed:
         return self._trial.suggest_int(name, low, high, **options)
 
 
+@dataclass
+class _Memory:
+    """When Optuna is to forget: decided by counts alone, so that it can be foreseen."""
+
+    told: int = 0
+    asked_since: int = 0
+    told_since: int = 0
+    times: int = 0
+    """How often it forgot."""
+
+    def full(self, step: str) -> bool:
+        """Count a trial that begins (`trial`), before it does, or one that has ended (`end`)."""
+        if step == "end":
+            self.told, self.told_since = self.told + 1, self.told_since + 1
+            full = self.told >= MOST_TOLD and self.told_since >= MOST_TOLD - BEST_KEPT - LATEST_KEPT
+        else:
+            full = self.asked_since >= MOST_ASKED
+            self.asked_since += 1
+        if full:
+            self.times, self.told_since, self.asked_since = self.times + 1, 0, int(step != "end")
+        return full
+
+
 class Study:
     """Suggests configurations and learns from their scores. Not thread-safe.
+
+    The time of a suggestion does not grow with the search: TPE looks at no more than about `MOST_TOLD` ended
+    trials and `MOST_ASKED` running ones. When it was told of so many, or asked for so many, it begins anew,
+    under another seed, with the `BEST_KEPT` best and the `LATEST_KEPT` latest of those that ended; a trial
+    that runs then is known to it again when it has ended.
 
     `context` says what the space may adapt to (`trial.user_attrs`): the device and the side of the pictures.
     `defaults` hold unless the space says otherwise; `fixed` holds against it. Where `candidates` are given,
@@ -91,8 +121,10 @@ class Study:
         self._finite = candidates is not None
         sampler = optuna.samplers.RandomSampler(seed) if self._finite else _tpe(seed)
         self._study = optuna.create_study(direction=direction, sampler=sampler)
-        self._begun, self._told = 0, 0
-        """Trials asked for in all, and those of them that this study of Optuna's was told the end of."""
+        self._begun = 0
+        """Trials asked for in all."""
+        self._memory, self._foreseen = _Memory(), 0
+        """Until it has forgotten `_foreseen` times, trials come as they are given; see `foresee`."""
         self._running: dict[int, optuna.Trial] = {}
         self._asked: dict[int, Draft] = {}
         self._stopped: list[Draft] = []
@@ -114,13 +146,37 @@ class Study:
             self._drafts.append(Draft(key=trial.number, config=config, drawn=trial.params))
         return [*self._drafts, *self._stopped]
 
-    def ask(self, draft: Draft | None = None) -> tuple[int, TrialConfig]:
+    def foresee(self, steps: Iterable[str]) -> None:
+        """Before a search is gone through again: the trials that will begin (`trial`) and end (`end`).
+
+        What Optuna suggests depends on no suggestion that it forgot: until it forgets for the last time,
+        `ask` takes what was `drawn` instead of having it thought up again.
+        """
+        ahead = _Memory()
+        for step in steps:
+            ahead.full(step)
+        if ahead.times and not self._finite:
+            self._foreseen = ahead.times
+            self._study = optuna.create_study(direction=self._study.direction, sampler=self._sampler(0))
+
+    def drawn(self, number: int) -> dict[str, Any]:
+        """What the space drew for a running trial; empty of a given candidate."""
+        return self._running[number].params
+
+    def ask(
+        self, draft: Draft | None = None, *, drawn: Mapping[str, Any] | None = None
+    ) -> tuple[int, TrialConfig]:
         """A new trial's number and configuration: a draft of the pool, or without one what Optuna suggests.
 
-        Raises UsageError where the space does not give a valid one.
+        `drawn` is what it suggested in a search that is gone through again; see `foresee`. Raises UsageError
+        where the space does not give a valid one.
         """
         if draft is None and self._finite:
             draft = self.pool()[0]
+        if self._memory.full("trial") and not self._finite:
+            self._forget()
+        if drawn and self._memory.times < self._foreseen:
+            self._study.enqueue_trial(dict(drawn))
         if draft is not None:
             (self._stopped if draft in self._stopped else self._drafts).remove(draft)
             if draft.drawn:
@@ -167,8 +223,7 @@ class Study:
         ended = trial.study.tell(trial, value if state == "COMPLETE" else None, told or TrialState.FAIL)
         if trial.study is not self._study and told:
             self._study.add_trial(ended)
-        self._told += 1
-        if self._told >= MOST_TOLD and not self._finite:
+        if self._memory.full("end") and not self._finite:
             self._forget()
 
     def _forget(self) -> None:
@@ -177,9 +232,12 @@ class Study:
         best = sorted(ended, key=lambda t: _rank(t, direction))[:BEST_KEPT]
         latest = ended[-LATEST_KEPT:]
         kept = {t.number: t for t in (*best, *latest)}
-        self._study = optuna.create_study(direction=direction, sampler=_tpe(self._seed + self._begun))
+        self._study = optuna.create_study(direction=direction, sampler=self._sampler(self._begun))
         self._study.add_trials(kept[number] for number in sorted(kept))
-        self._told = len(kept)
+
+    def _sampler(self, begun: int) -> optuna.samplers.BaseSampler:
+        seed = self._seed + begun
+        return _tpe(seed) if self._memory.times >= self._foreseen else optuna.samplers.RandomSampler(seed)
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         """The trials that Optuna knows, in the order in which it learned of them."""

@@ -18,8 +18,10 @@ from orchestrator.display import say
 from orchestrator.ensemble import ensemble, fit, read_result
 from orchestrator.entries import LATEST, Entry, Ledger, Made, handed_in_on, today
 from orchestrator.folders import SearchFolder
+from orchestrator.journal import SearchRecord
 from orchestrator.leaderboard import read_predictions
 from orchestrator.ledger import about_today
+from orchestrator.trust import NotTrusted
 from trainables import atomic
 from trainables.errors import DataError, OrchestratorError, UsageError, unknown
 from trainables.store import Store, open_store
@@ -44,21 +46,27 @@ def submit(folder: SearchFolder, *, task: Task, method: str | None = None) -> Pa
     organisers would refuse the file.
     """
     chosen = _ensemble(folder, task, method)
-    path = write(folder, task, chosen)
+    record, store = kept(folder)
+    path = write(folder, task, chosen=chosen, record=record, store=store)
+    made = _made(folder, chosen, metric=task.metric.name, record=record, store=store)
     try:
-        Ledger(folder.path.parent).add(path, _made(folder, chosen, metric=task.metric.name))
+        Ledger(folder.path.parent).add(path, made)
     except DataError as error:
         say(f"The submission is not in the ledger: {error}", warning=True)
     return path
 
 
-def write(folder: SearchFolder, task: Task, chosen: Ensemble) -> Path:
+def kept(folder: SearchFolder) -> tuple[SearchRecord, Store]:
+    """What a search tells, and its pictures. Raises DataError where they cannot be read."""
+    record = journal.read(folder.journal)
+    return record, open_store(Path(record.asked["store"]))
+
+
+def write(folder: SearchFolder, task: Task, *, chosen: Ensemble, record: SearchRecord, store: Store) -> Path:
     """The test part's answers of an ensemble, checked; an earlier file is replaced by a valid one only.
 
-    Raises as `submit` does.
+    `record` and `store` are `kept`. Raises as `submit` does.
     """
-    record = journal.read(folder.journal)
-    store = open_store(Path(record.asked["store"]))
     task = task.with_heads(store.heads)
     if not store.parts["test"].ids:
         raise DataError(f"The data of {task.name} has no test part.", fix="There is nothing to hand in.")
@@ -76,9 +84,7 @@ def write(folder: SearchFolder, task: Task, chosen: Ensemble) -> Path:
     return path
 
 
-def _made(folder: SearchFolder, chosen: Ensemble, *, metric: str) -> Made:
-    record = journal.read(folder.journal)
-    store = open_store(Path(record.asked["store"]))
+def _made(folder: SearchFolder, chosen: Ensemble, *, metric: str, record: SearchRecord, store: Store) -> Made:
     return Made(
         search=folder.search_id,
         method=chosen.method,
@@ -131,19 +137,21 @@ def what_to_answer(
     """
     found = data.root_of(task, root)
     if search is not None or (root is None and not found.exists()):
-        kept = _kept(task, out=out, search=search)
-        if kept is not None:
-            return kept
+        told = _told(task, out=out, search=search)
+        if told is not None:
+            return told
     splits = task.read(found)
     ids = organisers_order(splits.sample_submission, [sample.id for sample in splits.test])
     return task.found_in(splits), ids
 
 
-def _kept(task: Task, *, out: Path, search: str | None) -> tuple[Task, tuple[str, ...]] | None:
+def _told(task: Task, *, out: Path, search: str | None) -> tuple[Task, tuple[str, ...]] | None:
     """What a search's store tells; None where no search was named and none can be read."""
     try:
-        record = journal.read(folders.find(out, task.name, search).journal)
-        return _asked_for(task, Path(record.asked["data"]), open_store(Path(record.asked["store"])))
+        record, store = kept(folders.find(out, task.name, search))
+        return _asked_for(task, Path(record.asked["data"]), store)
+    except NotTrusted:
+        raise
     except OrchestratorError:
         if search is not None:
             raise
@@ -211,6 +219,7 @@ def main(
         str | None, typer.Option(help="Which submission: a path, its number, or latest, the default.")
     ] = None,
     out: cli.Out = cli.DEFAULT_OUT,
+    trust: cli.Trust = False,
     as_json: cli.Json = False,
     debug: cli.Debug = False,
 ) -> None:

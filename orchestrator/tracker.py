@@ -25,6 +25,7 @@ from orchestrator import cli, journal
 from orchestrator.folders import SearchFolder
 from orchestrator.journal import SearchRecord
 from orchestrator.tracking import Writer, charts_url, home, lock_path, shown, sync, tracking_uri, why
+from orchestrator.trust import require_own
 from trainables.errors import OrchestratorError, UsageError
 
 CLOSE_S = 30.0
@@ -209,6 +210,7 @@ def _attempt(writer: Writer, record: SearchRecord | None, *, last: bool) -> str:
 def main(
     folder: Annotated[Path, typer.Argument(help="The folder of a search: runs/TASK/ID.", show_default=False)],
     follow_journal: Annotated[bool, typer.Option("--follow", hidden=True)] = False,
+    trust: cli.Trust = False,
     debug: cli.Debug = False,
 ) -> None:
     """Fill in what MLflow misses of a search."""
@@ -218,6 +220,7 @@ def main(
             raise UsageError(
                 f"{folder} is no folder of a search.", fix="Give one, such as runs/digits/latest."
             )
+        require_own(search.path)
         uri = tracking_uri(home(search))
         print(f"{sync(search, uri)} runs written to {shown(uri)}.")
         return

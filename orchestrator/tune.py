@@ -1,13 +1,14 @@
 """Ray Tune around the conductor: it owns nodes, resources and scheduling, and decides nothing."""
 
 import contextlib
+import errno
 import logging
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 from ray import tune
 from ray._private import ray_constants
+from ray.tune.error import TuneError
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -34,10 +36,12 @@ from orchestrator.cluster import Lodging, code, has_others, reason, resources, s
 from orchestrator.conductor import Conductor
 from orchestrator.folders import SearchFolder
 from orchestrator.journal import SearchRecord
+from orchestrator.packing import environment
 from orchestrator.slot import Assignment, Slot
 from trainables.errors import OrchestratorError
 
 SETTLE_S = 60.0
+FULL = os.strerror(errno.ENOSPC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,8 @@ class Workplace:
     deadline: float
     on_gpu: bool = False
     space: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of the trials' processes."""
     head: str = ""
     """Under which name nodes find the head's files; "" where there is one node only."""
 
@@ -72,6 +78,7 @@ class TrialActor(tune.Trainable):
     """One slot of the cluster: an actor that outlives its trials."""
 
     def setup(self, config: dict[str, Any]) -> None:
+        os.environ.update(config["environment"])
         self._slot = self.make_slot()
         self._lodging: Lodging | None = None
         self.reset_config(config)
@@ -110,12 +117,14 @@ class TrialActor(tune.Trainable):
 class ConductedSearcher(Searcher):
     """Hands the conductor's trials to Tune. Its pickled form is empty: the journal is the state."""
 
-    def __init__(self, conductor: Conductor, workplace: Workplace) -> None:
+    def __init__(self, conductor: Conductor, workplace: Workplace, hold: Callable[[], object]) -> None:
         super().__init__(metric="valid_metric", mode="max")
         self._conductor = conductor
         self._workplace = workplace
+        self._hold = hold
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        self._hold()
         if self._conductor.over:
             return str(Searcher.FINISHED)
         request = self._conductor.suggest()
@@ -125,8 +134,12 @@ class ConductedSearcher(Searcher):
         workplace = replace(self._workplace, deadline=deadline)
         assignment = workplace.assign(request.trial_id, dict(request.params))
         assignment = replace(assignment, known=request.known, finish=request.finish, silent_s=request.silent)
-        head = self._workplace.head
-        return {"trial_id": request.trial_id, "assignment": asdict(assignment), "head": head}
+        return {
+            "trial_id": request.trial_id,
+            "assignment": asdict(assignment),
+            "head": self._workplace.head,
+            "environment": dict(self._workplace.environment),
+        }
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -144,11 +157,16 @@ class ConductedSearcher(Searcher):
 
 
 class ConductedScheduler(TrialScheduler):
-    """Passes every message of a trial to the conductor and its answer back to Tune."""
+    """Passes every message of a trial to the conductor and its answer back to Tune.
 
-    def __init__(self, conductor: Conductor) -> None:
+    While `hold` does not return, no message is taken in, and every trial waits for leave behind its epoch. A
+    trial that found the disk full is gone on with by another process, as if its own had died.
+    """
+
+    def __init__(self, conductor: Conductor, hold: Callable[[], object]) -> None:
         super().__init__()
         self._conductor = conductor
+        self._hold = hold
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Nothing to decide before the first report."""
@@ -157,7 +175,12 @@ class ConductedScheduler(TrialScheduler):
         self._conductor.died(_id(trial), "its node is gone, or the slot's actor died")
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        self._hold()
         outcome = result["outcome"]
+        if outcome == "failed" and FULL in result["reason"]:
+            if self._conductor.stopped is not None:
+                return str(TrialScheduler.STOP)  # not ended: --resume goes on with it
+            outcome = "died"
         if outcome == "report" and not self._conductor.report(_id(trial), result):
             return str(TrialScheduler.CONTINUE)
         if outcome == "failed":
@@ -243,6 +266,10 @@ def cluster_ahead(*, cpus: int, gpus: int) -> Iterator[Callable[[], dict[str, fl
         yield starting.result
 
 
+def go_on() -> None:
+    """Holds nothing up."""
+
+
 def run(
     conductor: Conductor,
     workplace: Workplace,
@@ -250,31 +277,45 @@ def run(
     cpus: int,
     gpus: float,
     actor: type[TrialActor] = TrialActor,
+    hold: Callable[[], object] = go_on,
 ) -> None:
     """Run trials of `cpus` and `gpus` each until the conductor has had enough. Needs `cluster`.
 
-    Raises UsageError where the cluster has nodes that cannot run them.
+    `hold` is called before anything is decided, and returns when the search may go on. Raises UsageError
+    where the cluster has nodes that cannot run them, DataError where the journal cannot be written.
     """
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(conductor.slots)
     with contextlib.ExitStack() as stack:
         head = stack.enter_context(_served(conductor, workplace)) if has_others() else ""
-        workplace = replace(workplace, on_gpu=gpus > 0, head=head)
-        _tuner(conductor, workplace, tune.with_resources(actor, {"cpu": cpus, "gpu": gpus})).fit()
+        workplace = replace(workplace, on_gpu=gpus > 0, head=head, environment=environment(gpus))
+        trainable = tune.with_resources(actor, {"cpu": cpus, "gpu": gpus})
+        try:
+            _tuner(conductor, workplace, trainable, hold).fit()
+        except TuneError as error:  # of what a scheduler raises Tune keeps the text alone
+            raise conductor.journal.refused or error from error
     settle(conductor.record, workplace.folder)
 
 
 def _served(conductor: Conductor, workplace: Workplace) -> contextlib.AbstractContextManager[str]:
-    weights = str(conductor.record.asked.get("fixed", {}).get("weights", ""))
-    return served(workplace.folder.path, store=workplace.store, task=workplace.task, weights=weights)
+    asked = conductor.record.asked
+    return served(
+        workplace.folder.path,
+        store=workplace.store,
+        task=workplace.task,
+        weights=str(asked.get("weights", "")),
+        share=str(asked.get("share", "")),
+    )
 
 
-def _tuner(conductor: Conductor, workplace: Workplace, trainable: Any) -> tune.Tuner:
+def _tuner(
+    conductor: Conductor, workplace: Workplace, trainable: Any, hold: Callable[[], object]
+) -> tune.Tuner:
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             num_samples=-1,
-            search_alg=ConductedSearcher(conductor, workplace),
-            scheduler=ConductedScheduler(conductor),
+            search_alg=ConductedSearcher(conductor, workplace, hold),
+            scheduler=ConductedScheduler(conductor, hold),
             reuse_actors=True,
             trial_name_creator=_id,
             trial_dirname_creator=_id,

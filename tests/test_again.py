@@ -1,14 +1,18 @@
 """Trials and submissions made once more from what a search left."""
 
 import json
+import shutil
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from orchestrator import journal
 from orchestrator.again import replay, submission_again
 from orchestrator.ensemble import ensemble
 from orchestrator.folders import SearchFolder, point_latest
+from orchestrator.journal import Journal
 from orchestrator.submit import submit
 from tests.made_search import MadeSearch, digits_store
 from trainables.config import trial_config
@@ -73,6 +77,25 @@ def test_trial_comes_out_the_same_for_as_many_epochs_as_it_ran(
     assert found.close
     assert heard == list(range(1, epochs + 1))
     assert "bit for bit" in found.sentence()
+
+
+def test_weights_that_the_cap_of_the_disk_took_are_told_and_not_compared(
+    trained: SearchFolder, tmp_path: Path
+) -> None:
+    folder = SearchFolder(shutil.copytree(trained.path, tmp_path / "digits" / "made-up"))
+    with closing(Journal(folder.journal)) as book:
+        book.append("dropped", trial_ids=["0000", "0001"], bytes=1)
+    for name in ("0000", "0001"):
+        (folder.trial(name) / "weights.safetensors").unlink()
+    found = replay(tmp_path, "digits", "made-up/0001")
+    assert found.same
+    assert "predictions; score" in found.sentence()
+    assert found.sentence().endswith("Not compared, for it is gone: weights.safetensors.")
+    with pytest.raises(DataError, match="--disk removed them when others were better"):
+        submission_again(folder, load_task("digits"), lambda _: None)
+    store = open_store(Path(journal.read(folder.journal).asked["store"]))
+    with pytest.raises(DataError, match=r"does not exist: the trial failed, or .* its --disk"):
+        restored(folder.trial("0000"), load_task("digits").with_heads(store.heads), store)
 
 
 def test_other_execution_is_told_with_what_differs(trained: SearchFolder) -> None:

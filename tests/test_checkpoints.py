@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.made_search import digits_store
-from trainables.checkpoints import Checkpoints, State
+from trainables.checkpoints import DTYPES, Checkpoints, State
 from trainables.config import TrialConfig, trial_config
 from trainables.store import Store, open_store
 from trainables.task import Task, load_task
@@ -120,6 +120,37 @@ def test_damaged_checkpoint_costs_an_epoch_and_nothing_else(task: Task, store: S
     assert epochs == [1, 2, 3, 4]
     for name in WRITTEN:
         assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_every_dtype_is_kept_bit_by_bit(tmp_path: Path) -> None:
+    random = torch.Generator().manual_seed(0)
+    tensors = {str(d): torch.randint(0, 2, (3, 2, 5), generator=random).to(d) for d in DTYPES}
+    tensors |= {"nothing": torch.zeros(0, 4), "number": torch.tensor(7), "strided": torch.rand(4, 6).T}
+    tensors["last"] = torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    kept = Checkpoints(tmp_path / "kept")
+    kept.save(State(epoch=1, tensors=tensors, about={}))
+    found = kept.latest()
+    assert found is not None
+    assert found.tensors.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert found.tensors[name].dtype == tensor.dtype
+        assert torch.equal(found.tensors[name], tensor)
+
+
+def test_what_is_written_beside_the_training_is_there_once_it_has_settled(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path / "kept")
+    for epoch in (1, 2, 3):
+        kept.save_behind(State(epoch=epoch, tensors={"w": torch.full((50, 50), float(epoch))}, about={}))
+    kept.settle()
+    found = kept.latest()
+    assert found is not None
+    assert (found.epoch, found.tensors["w"].mean().item()) == (3, 3.0)
+    kept.clear()
+    kept.folder.touch()  # a file where the folder is to be
+    kept.save_behind(State(epoch=4, tensors={}, about={}))
+    with pytest.raises(OSError, match="kept"):
+        kept.settle()
+    kept.settle()
 
 
 def test_checkpoint_of_another_configuration_is_not_gone_on_from(

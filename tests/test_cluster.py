@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,13 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from safetensors.torch import save_file
 
 from benchmarks.reporting import made_up_search
 from orchestrator import cluster, tune
 from orchestrator.conductor import Conductor
 from orchestrator.copies import SCRATCH, mark_of
+from orchestrator.slot import Assignment
 from trainables import store
+from trainables.config import TrialConfig
 from trainables.errors import UsageError
+from trainables.families import load_family
+from trainables.pretrained import weights_file
 from trainables.splits import complete
 from trainables.task import load_task
 
@@ -84,14 +92,51 @@ def test_nodes_that_share_nothing_copy_the_store_once_and_bring_everything_home(
     assert list((folder.path / "trials").rglob(".*")) == []
 
 
+def test_stores_come_from_an_object_store_and_weights_from_the_head(
+    site: Site, prepared: Path, tmp_path: Path
+) -> None:
+    weights, share = tmp_path / "convnet.safetensors", f"file://{tmp_path}/bucket"
+    save_file(load_family("convnet").build(TrialConfig(model="convnet"), 10).state_dict(), weights)
+    for own in site.folders:
+        shutil.rmtree(own / "stores", ignore_errors=True)
+    about: dict[str, Any] = {"task": "digits", "store": "", "stop_file": "", "threads": 1}
+    params = {"model": "convnet", "pretrained": True, "weights": str(weights)}
+
+    def where_things_are(name: str, trial: str) -> tuple[str, str]:
+        """On a node: where a trial finds its store and its pretrained weights."""
+        lodging = cluster.Lodging(name)
+        ready = lodging.ready(Assignment(folder=trial, params=params, deadline=float("inf"), **about))
+        lodging.follow(Path(trial).name, os.getpid())
+        file = weights_file(TrialConfig(**ready.params))
+        assert file.exists()
+        return ready.store, str(file)
+
+    looked = ray.remote(num_cpus=1, max_calls=1)(where_things_are)
+    with (
+        made_up_search(tmp_path, slots=2, trials=1, epochs=1, first_rung=1) as (folder, _, _),
+        cluster.served(folder.path, store=prepared, task="digits", weights=str(weights), share=share) as name,
+    ):
+        nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and "CPU" in node["Resources"]]
+        there = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
+        found = ray.get(
+            [
+                looked.options(scheduling_strategy=on).remote(name, str(folder.trial(f"000{k}")))
+                for k, on in enumerate(there)
+            ]
+        )
+    assert (tmp_path / "bucket" / prepared.name / "sums.json").exists()
+    assert {Path(opened) for opened, _ in found} == {own / "stores" / prepared.name for own in site.folders}
+    assert {Path(file).parents[1] for _, file in found} == {own / "weights" for own in site.folders}
+
+
 def test_a_cluster_with_a_node_that_lacks_something_is_refused_by_name(
     site: Site, prepared: Path, tmp_path: Path
 ) -> None:
     with made_up_search(tmp_path, slots=2, trials=1, epochs=1, first_rung=1) as (folder, _, _):
-        missing = str(tmp_path / "resnet18.safetensors")
         with (
-            pytest.raises(UsageError, match=r"pretrained weights are not there") as refused,
-            cluster.served(folder.path, store=prepared, task="digits", weights=missing),
+            pytest.raises(UsageError, match=r"cannot read what --share names") as refused,
+            # a URL that the head can write, and no other process can read
+            cluster.served(folder.path, store=prepared, task="digits", share="memory://stores"),
         ):
             pass
         assert not mark_of(folder.path).exists()

@@ -1,6 +1,7 @@
 """The conductor, driven by hand: what it suggests, stops and writes down."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,15 +130,39 @@ def test_the_search_is_over_when_its_trials_or_its_time_are_used_up(conductor: C
     assert conductor.stopped == "time is up"
 
 
-def test_a_search_whose_every_trial_fails_alike_ends_early(conductor: Conductor) -> None:
-    conductor.trials = None
-    for _ in range(SAME_ERROR_LIMIT):
+def fail(conductor: Conductor, times: int, reason: str = "no such file") -> None:
+    for _ in range(times):
         request = conductor.suggest()
         assert request is not None
-        conductor.end(request.trial_id, "FAIL", "no such file")
+        conductor.end(request.trial_id, "FAIL", reason)
+
+
+def test_a_search_is_paused_when_its_latest_trials_failed_alike(conductor: Conductor) -> None:
+    conductor.trials = None
+    run(conductor, [0.5, 0.9, 0.8, 0.7])
+    fail(conductor, SAME_ERROR_LIMIT)
     assert conductor.over
-    assert conductor.stopped is not None
-    assert "no such file" in conductor.stopped
+    assert conductor.stopped == f"paused: the last {SAME_ERROR_LIMIT} trials failed alike: no such file"
+
+
+def test_failures_that_are_not_alike_or_not_in_a_row_pause_nothing(conductor: Conductor) -> None:
+    conductor.trials = None
+    fail(conductor, SAME_ERROR_LIMIT - 1)
+    fail(conductor, SAME_ERROR_LIMIT - 1, "another")
+    run(conductor, [0.5, 0.9, 0.8, 0.7])
+    fail(conductor, SAME_ERROR_LIMIT - 1, "another")
+    assert not conductor.over
+
+
+def test_a_paused_search_that_is_resumed_counts_anew(conductor: Conductor) -> None:
+    conductor.trials = None
+    fail(conductor, SAME_ERROR_LIMIT)
+    events, _ = journal.tail(conductor.journal.path)
+    study = Study(space, direction="maximize", seed=0, defaults={"epochs": 4}, fixed={}, context={})
+    again = replace(conductor, study=study, record=SearchRecord(asked=events[0]), _same_error=("", 0))
+    assert again.resume(events[1:]) == []
+    fail(again, SAME_ERROR_LIMIT - 1)
+    assert not again.over
 
 
 def test_the_journal_tells_the_same_story(conductor: Conductor, heard: list[Event]) -> None:

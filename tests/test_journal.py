@@ -1,6 +1,9 @@
 """The journal: what is written is read back, a cut file loses its last line at most."""
 
+import errno
 import json
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -199,6 +202,61 @@ def test_a_flipped_bit_is_told_or_harms_nothing(tmp_path: Path, place: int, bit:
     assert [{**{k: event[k] for k in was if k != "crc"}, "crc": None} for event, was in
             zip(found, known, strict=False)] == known[: len(found)]  # fmt: skip
     assert len(found) >= len(written) - 1
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from orchestrator.journal import Journal
+from trainables.errors import DataError
+book = Journal(Path(sys.argv[1]))
+book.append("rung", value=1)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
+try:
+    book.append("rung", value="x" * 9000)
+except DataError as error:
+    print(error)
+book.append("rung", value=2)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+book.append("rung", value=3)
+"""
+
+
+def test_what_the_disk_refuses_leaves_whole_lines_and_a_later_event_follows(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    done = subprocess.run([sys.executable, "-c", LIMITED, path], capture_output=True, text=True, check=True)
+    assert f"The journal {path} cannot be written: File too large." in done.stdout
+    assert "go on with --resume" in done.stdout
+    assert [event["value"] for event in tail(path)[0]] == [1, 2, 3]
+
+
+def test_a_full_disk_is_waited_for_where_somebody_does(tmp_path: Path) -> None:
+    with closing(Journal(tmp_path / "journal.jsonl")) as book:
+        write, waits = book._write, iter([True, True, False])
+
+        def full(line: bytes) -> None:
+            book._torn = True
+            book._file.write(line[:7])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def wait() -> bool:
+            ready = next(waits)
+            book._write = write if waited else full  # type: ignore[method-assign]
+            waited.append(ready)
+            return ready
+
+        waited: list[bool] = []
+        book._write = full  # type: ignore[method-assign]
+        book.wait = wait
+        book.append("rung", value=1)
+        assert waited == [True, True]
+        book._write = full  # type: ignore[method-assign]
+        with pytest.raises(DataError, match="No space left"):
+            book.append("rung", value=2)
+        assert book.refused is not None
+        book._write = write  # type: ignore[method-assign]
+        book.append("rung", value=3)
+    assert [event["value"] for event in tail(book.path)[0]] == [1, 3]
 
 
 def test_a_missing_journal_says_what_to_do(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The methods, the utility they are fitted to, and their comparison."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -204,6 +206,21 @@ def test_fitted_methods_flatter_themselves_and_the_folds_tell() -> None:
     assert np.mean(flattery["greedy"]) > 0.08
 
 
+def test_members_that_share_a_validation_share_the_weight_too() -> None:
+    """One trained on train and valid is judged by the training before it: greedy would draw one of them."""
+    answers, names = parts()
+    valid = answers["valid"].members
+    twins = {**answers, "valid": Answers(members=(valid[0], *valid[:-1]), targets=answers["valid"].targets)}
+    alike = [0, *range(len(names) - 1)]
+    alone = compare(twins, trial_ids=names, metric=ACCURACY, methods=["best_single", "greedy"])
+    shared = compare(twins, trial_ids=names, metric=ACCURACY, methods=["best_single", "greedy"], alike=alike)
+    assert shared[0] == alone[0]
+    before, after = (dict(zip(row.trial_ids, row.weights, strict=True)) for row in (alone[1], shared[1]))
+    assert after["0000"] == after["0001"] == pytest.approx((before["0000"] + before.get("0001", 0.0)) / 2)
+    assert {n: w for n, w in after.items() if n > "0001"} == {n: w for n, w in before.items() if n > "0001"}
+    assert shared[1].valid_value == alone[1].valid_value
+
+
 def test_without_a_holdout_there_is_no_score_on_it() -> None:
     answers, names = parts()
     row = compare({"valid": answers["valid"]}, trial_ids=names, metric=ACCURACY, methods=["vote"])[0]
@@ -256,7 +273,7 @@ def test_a_holdout_without_an_error_still_has_an_interval() -> None:
     assert rows[0].holdout_error == pytest.approx(3 / 30)
 
 
-def test_the_best_on_validation_is_chosen_and_the_holdout_chooses_nothing() -> None:
+def test_the_best_mean_on_validation_is_chosen_and_the_holdout_chooses_nothing() -> None:
     answers, names = parts()
     rows = compare(answers, trial_ids=names, metric=ACCURACY, methods=known_methods())
     targets = answers["holdout"].targets
@@ -267,7 +284,7 @@ def test_the_best_on_validation_is_chosen_and_the_holdout_chooses_nothing() -> N
     }
     others = compare(flipped, trial_ids=names, metric=ACCURACY, methods=known_methods())
     chosen = choose(rows, ACCURACY)
-    assert chosen.valid_value == max(row.valid_value for row in rows)
+    assert chosen.valid_value == max(row.valid_value for row in rows if row.method in methods.UNFITTED)
     assert choose(others, ACCURACY).method == chosen.method
 
 
@@ -276,6 +293,30 @@ def test_of_equals_the_lower_log_loss_is_chosen_then_the_simplest() -> None:
     rows = compare(answers, trial_ids=names, metric=ACCURACY, methods=known_methods())
     assert choose(rows, ACCURACY).method == "best_single"
     assert len({row.valid_value for row in rows}) == 1
+
+
+@pytest.mark.parametrize("method", ["best_single", "greedy"])
+def test_what_is_fitted_is_chosen_only_where_it_leads_by_more_than_chance(method: str) -> None:
+    answers, names = parts()
+    mean, fitted = compare(answers, trial_ids=names, metric=ACCURACY, methods=["prob_mean", method])
+    assert mean.valid_spread is None
+    assert fitted.valid_spread is not None
+    assert 0 < fitted.valid_spread < 0.1
+    for lead, chosen in ((1.5, "prob_mean"), (2.5, method)):
+        ahead = replace(fitted, valid_value=mean.valid_value + lead * fitted.valid_spread)
+        assert choose([mean, ahead], ACCURACY).method == chosen
+
+
+def test_unfitted_methods_do_not_look_at_the_utility() -> None:
+    for name in known_methods():
+        looked: list[Blend] = []
+
+        def utility(how: Blend, looked: list[Blend] = looked) -> float:
+            looked.append(how)
+            return float(len(looked))
+
+        load_method(name)(3, utility)
+        assert (name in (*methods.UNFITTED, "best_single")) == (not looked)
 
 
 @pytest.mark.parametrize("metric", [LOG_LOSS, MACRO_RECALL], ids=lambda m: m.name)

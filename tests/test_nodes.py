@@ -14,12 +14,15 @@ from typing import Any
 
 import pytest
 
-from orchestrator.copies import CHUNK, SCRATCH, HeadFiles, Home, fetch, mark_of, send
+from orchestrator.copies import CHUNK, SCRATCH, HeadFiles, Home, fetch, inside, mark_of, send
+from orchestrator.depot import SUMS, Depot
 from orchestrator.nodes import Station, store_here
 from orchestrator.probe import Facts, facts, lacks
 from orchestrator.slot import Assignment
 from tests.small_search import food11_store
-from trainables.errors import DataError
+from trainables import pretrained
+from trainables.config import TrialConfig
+from trainables.errors import DataError, UsageError
 from trainables.store import Store
 
 
@@ -136,6 +139,119 @@ def test_a_node_without_room_says_what_is_needed(
     with pytest.raises(DataError, match="MB are free") as found:
         store_here(HeadFiles(home), home)
     assert SCRATCH in found.value.fix
+
+
+@pytest.fixture
+def shared(home: Home, store: Store, tmp_path: Path) -> Home:
+    """The search with its store in an object store: a folder, by its URL."""
+    url = f"file://{tmp_path}/bucket/stores"
+    assert Depot(url, store.folder.name).upload(store.folder) == len(list(store.folder.iterdir()))
+    return replace(home, share=url)
+
+
+def bucket_of(home: Home) -> Path:
+    return Path(home.share.removeprefix("file://")) / Path(home.store).name
+
+
+def test_the_store_comes_from_an_object_store_where_one_is_named(
+    shared: Home, away: Path, store: Store
+) -> None:
+    head = Counted(shared)
+    copy = store_here(head, shared)
+    assert copy == away / "stores" / store.folder.name
+    for file in store.folder.iterdir():
+        assert (copy / file.name).read_bytes() == file.read_bytes()
+    assert head.calls["read"] == 0, "the head sent a file"
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut", "gone", "everything"])
+def test_what_the_object_store_has_not_as_it_is_comes_from_the_head(
+    shared: Home, away: Path, store: Store, damage: str
+) -> None:
+    images = bucket_of(shared) / "images.u8"
+    whole = images.read_bytes()
+    if damage == "changed":
+        images.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    elif damage == "cut":
+        images.write_bytes(whole[: len(whole) // 2])
+    elif damage == "gone":
+        images.unlink()
+    else:
+        shutil.rmtree(bucket_of(shared).parent)
+    head = Counted(shared)
+    copy = store_here(head, shared)
+    assert (copy / "images.u8").read_bytes() == (store.folder / "images.u8").read_bytes() == whole
+    assert head.calls["read"] > 0
+    assert list((away / "stores").rglob("*.tmp")) == list((away / "stores").glob(".*.building")) == []
+
+
+def test_a_node_that_cannot_read_the_object_store_says_so(shared: Home, away: Path) -> None:
+    assert facts(shared, gpus=False).share == ""
+    (bucket_of(shared) / SUMS).unlink()
+    assert "FileNotFoundError" in facts(shared, gpus=False).share
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", ""])
+def test_a_name_that_leads_out_of_a_folder_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="is no file of"):
+        inside(tmp_path, name)
+
+
+def weighted(home: Home, path: Path) -> tuple[Home, Assignment]:
+    params = {"model": "resnet18.a1_in1k", "pretrained": True, "weights": str(path)}
+    return replace(home, weights=str(path)), replace(assignment(home), params=params)
+
+
+@pytest.mark.parametrize("given", ["folder", "file"])
+def test_pretrained_weights_come_along(
+    home: Home, away: Path, tmp_path: Path, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "resnet18.safetensors").write_bytes(b"weights")
+    (folder / "vit.safetensors").write_bytes(b"of another model")
+    asked, trial = weighted(home, folder if given == "folder" else folder / "resnet18.safetensors")
+    station = Station(HeadFiles(asked), asked)
+    ready = station.ready(trial)
+    assert ready.params == trial.params, "a configuration is the same on every node"
+    here = Path(station.weights_folder())
+    assert here.is_relative_to(away)
+    assert [file.name for file in here.iterdir()] == ["resnet18.a1_in1k.safetensors"]
+    monkeypatch.setenv(pretrained.HERE, str(here))
+    file = pretrained.weights_file(TrialConfig(**ready.params))
+    assert file.is_relative_to(here)
+    assert file.read_bytes() == b"weights"
+
+
+def test_weights_are_copied_once_and_again_when_they_change(home: Home, away: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.pth"
+    file.write_bytes(b"first")
+    asked, trial = weighted(home, file)
+    head = Counted(asked)
+    station = Station(head, asked)
+    station.ready(trial)
+    once = head.calls["read"]
+    station.ready(trial)
+    assert head.calls["read"] == once
+    file.write_bytes(b"second")
+    station.ready(trial)
+    (copy,) = Path(station.weights_folder()).iterdir()
+    assert copy.read_bytes() == b"second"
+
+
+def test_weights_that_lie_as_on_the_head_stay_there(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "w.pth").touch()
+    asked, trial = weighted(home, tmp_path / "w.pth")
+    station = Station(HeadFiles(asked), asked)
+    assert station.weights_folder() == ""
+    assert station.ready(trial) == trial
+
+
+def test_a_model_without_weights_is_named(home: Home, away: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    asked, trial = weighted(home, tmp_path / "empty")
+    with pytest.raises(UsageError, match=r"has no resnet18\.a1_in1k\.safetensors"):
+        Station(HeadFiles(asked), asked).ready(trial)
 
 
 TRIAL = """
@@ -264,7 +380,7 @@ def test_a_node_like_the_head_lacks_nothing(home: Home) -> None:
         ({"cuda": False}, "torch sees none of its GPUs"),
         ({"refused": "Permission denied"}, "cannot be written (Permission denied): set ORCH_SCRATCH"),
         ({"free_bytes": 10, "shares": False}, "MB are needed: set ORCH_SCRATCH"),
-        ({"weights": False}, "pretrained weights are not there"),
+        ({"share": "PermissionError: no"}, "cannot read what --share names (PermissionError: no)"),
     ],
 )
 def test_what_a_node_lacks_is_said(home: Home, changes: dict[str, Any], words: str) -> None:

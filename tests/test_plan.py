@@ -26,6 +26,13 @@ def test_a_gpu_a_trial_bounds_the_slots() -> None:
     assert budget().slots == 2
     assert budget(gpus_per_trial=0.25).slots == 8
     assert budget(gpus_per_trial=0.5, cpus_per_trial=4).slots == 2
+    assert budget(gpus_per_trial=2.0).slots == 1
+
+
+def test_a_share_lies_on_one_card() -> None:
+    assert budget(gpus_per_trial=0.4).slots == 4
+    assert budget(gpus_per_trial=0.3333).slots == 6
+    assert budget(gpus_per_trial=0.6).slots == 2
 
 
 def test_without_gpus_the_cores_bound_the_slots() -> None:

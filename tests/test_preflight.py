@@ -1,13 +1,16 @@
 """What a search refuses before its first trial: models that cost more than the rules allow, idle settings."""
 
+import math
+import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.preflight import check_models
+from orchestrator.preflight import check_models, in_child
 from trainables.config import trial_config
-from trainables.errors import RuleViolation, UsageError
+from trainables.errors import OrchestratorError, RuleViolation, UsageError
 from trainables.task import load_task
 
 TASK = """
@@ -48,3 +51,13 @@ def test_what_nothing_would_read_is_refused(task: str, setting: dict[str, Any]) 
     name = next(key for key in setting if key != "model")
     with pytest.raises(UsageError, match=name):
         check_models([trial_config(setting)], task=task, space=task, heads=load_task(task).kind.heads)
+
+
+def test_a_call_in_a_child_answers_or_says_what_became_of_it() -> None:
+    assert in_child(math.sqrt, 4.0, doing="A root") == 2.0
+    with pytest.raises(OrchestratorError, match=r"A root failed: ValueError: .*"):
+        in_child(math.sqrt, -1.0, doing="A root")
+    with pytest.raises(OrchestratorError, match=r"An end crashed \(exit 3\)"):
+        in_child(os._exit, 3, doing="An end")
+    with pytest.raises(OrchestratorError, match="A nap took longer than 1 s"):
+        in_child(time.sleep, 60.0, doing="A nap", seconds=1.0)

@@ -9,11 +9,12 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from orchestrator import folders, journal, resuming
+from orchestrator import folders, job, journal, resuming
 from orchestrator.asha import Asha, Rungs
 from orchestrator.conductor import Conductor
 from orchestrator.final_conductor import FinalConductor
@@ -278,3 +279,24 @@ def test_time_that_is_added_is_searched_in_and_has_finals_of_other_seeds(tmp_pat
     assert final.of
     seeds = [t.params["seed"] for t in conducted.record.trials.values()]
     assert len(set(seeds)) == len(seeds)
+
+
+@pytest.mark.parametrize(
+    ("reason", "extended"),
+    [("paused: five failed", False), ("interrupted by X", False), ("time is up", True)],
+)
+def test_only_a_search_that_was_over_is_extended(tmp_path: Path, reason: str, extended: bool) -> None:
+    path = tmp_path / "journal.jsonl"
+    with closing(Journal(path)) as book:
+        asked = book.append("search", task="digits", direction="maximize")
+        conducted = final_conductor(book, SearchRecord(asked=asked))
+        finish(conducted, 0.9)
+        conducted.note("finish", reason=reason)
+    events, _ = journal.tail(path)
+    before = resuming.Before(events=tuple(events), record=journal.read(path), unwritten=())
+    with closing(Journal(path)) as book:
+        conducted = final_conductor(book, SearchRecord(asked=events[0]))
+        prepared: Any = SimpleNamespace(plan=SimpleNamespace(budget=SimpleNamespace(trials=None)))
+        job._retrace(conducted, before, prepared)
+    assert ("extend" in [event["event"] for event in journal.tail(path)[0]]) is extended
+    assert conducted.record.finished is None

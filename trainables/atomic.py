@@ -23,12 +23,12 @@ def disk_errors(what: str, where: Path) -> Iterator[None]:
         ) from error
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write a file through a temporary name in the same folder, flushed to the disk."""
+def write(path: Path, *data: bytes | memoryview) -> None:
+    """Write a file, its parts in turn, through a temporary name in the same folder, flushed to the disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            file.writelines(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

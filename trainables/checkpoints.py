@@ -1,11 +1,13 @@
 """What a trial needs to go on after its process was killed: written after every epoch, two deep, checked.
 
-A checkpoint is one file: the SHA-256 of the rest in hexadecimal and a newline, then a safetensors block.
+A checkpoint is one file: the SHA-256 of the rest in hexadecimal and a newline, then a safetensors block. It
+is written beside the training, which waits only while its state is copied.
 """
 
 import hashlib
 import json
 import random
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
 from trainables import atomic
@@ -27,6 +29,19 @@ DIGEST = 64
 """Characters of the checksum, with which a file begins."""
 ABOUT = "about"
 """The tensor that holds what is no tensor, as JSON."""
+DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""Their names in safetensors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +64,40 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._writing: threading.Thread | None = None
+        self._failed: OSError | None = None
 
     def save(self, state: State) -> None:
         """Write a checkpoint in the place of the oldest; whole, or not at all. Raises OSError."""
         self.folder.mkdir(exist_ok=True)
         about = json.dumps({"epoch": state.epoch, **state.about}).encode()
-        told = torch.frombuffer(bytearray(about), dtype=torch.uint8)
-        block: bytes = save({**{n: t.contiguous() for n, t in state.tensors.items()}, ABOUT: told})
-        atomic.write(self._path(state.epoch), hashlib.sha256(block).hexdigest().encode() + b"\n" + block)
+        block = _block({**state.tensors, ABOUT: torch.frombuffer(bytearray(about), dtype=torch.uint8)})
+        digest = hashlib.sha256()
+        for part in block:
+            digest.update(part)
+        atomic.write(self._path(state.epoch), digest.hexdigest().encode() + b"\n", *block)
+
+    def save_behind(self, state: State) -> None:
+        """As `save`, in a thread; the tensors must stay as they are until `settle`, which also waits for the
+        checkpoint before. Raises what that met with."""
+        self.settle()
+        self._writing = threading.Thread(target=self._save_behind, args=(state,), name="checkpoint")
+        self._writing.start()
+
+    def _save_behind(self, state: State) -> None:
+        try:
+            self.save(state)
+        except OSError as error:
+            self._failed = error
+
+    def settle(self) -> None:
+        """Wait until the latest checkpoint is on the disk. Raises the OSError that kept it from that."""
+        if self._writing is not None:
+            self._writing.join()
+            self._writing = None
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            raise failed
 
     def latest(self) -> State | None:
         """The newest checkpoint that is whole; None where there is none. Damaged ones are passed over."""
@@ -74,6 +115,24 @@ class Checkpoints:
         return self.folder / f"{epoch % KEPT}.checkpoint"
 
 
+def _block(tensors: Mapping[str, Tensor]) -> list[bytes | memoryview]:
+    """A safetensors block in parts: the header, and the memory of each tensor, of which nothing is copied.
+
+    The library's own would copy all of it three times, while no other thread can run.
+    """
+    header: dict[str, Any] = {}
+    parts: list[bytes | memoryview] = []
+    end = 0
+    for name, tensor in tensors.items():
+        part = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
+        place = [end, end := end + len(part)]
+        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": place}
+        parts.append(part)
+    said = json.dumps(header).encode()
+    said += b" " * (-len(said) % 8)
+    return [len(said).to_bytes(8, "little") + said, *parts]
+
+
 def _read(path: Path) -> State | None:
     with suppress(OSError, ValueError, KeyError):
         content = path.read_bytes()
@@ -85,8 +144,13 @@ def _read(path: Path) -> State | None:
     return None
 
 
-def captured(learner: "Training") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """All that changes in training, copied to the CPU: weights, averages, optimizer, random numbers."""
+def captured(
+    learner: "Training", place: dict[str, Tensor] | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """All that changes in training, copied to the CPU: weights, averages, optimizer, random numbers.
+
+    It takes the `place` of what was captured before, where that is given: fresh memory takes far longer.
+    """
     tensors = {f"model.{name}": value for name, value in learner.model.state_dict().items()}
     about: dict[str, Any] = {}
     if learner.average is not None:
@@ -101,7 +165,13 @@ def captured(learner: "Training") -> tuple[dict[str, Tensor], dict[str, Any]]:
             else:
                 about["numbers"].setdefault(str(index), {})[name] = value
     drawn, told = _random_state(learner)
-    return {n: v.detach().to("cpu", copy=True) for n, v in (tensors | drawn).items()}, about | told
+    place = {} if place is None else place
+    for name, value in (tensors | drawn).items():
+        if name in place:
+            place[name].copy_(value)
+        else:
+            place[name] = value.detach().to("cpu", copy=True)
+    return place, about | told
 
 
 def restore(learner: "Training", state: State) -> None:

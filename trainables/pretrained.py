@@ -1,6 +1,7 @@
 """Pretrained weights from a file of the user's own, for machines that fetch nothing."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 """Keys under which a training script's checkpoint keeps the weights, the averaged ones first."""
 PREFIXES = ("module.", "_orig_mod.")
 """Put before every name by wrappers of torch."""
+HERE = "ORCH_WEIGHTS"
+"""Variable of the file or folder to take in place of a configuration's, on a host where it lies elsewhere."""
 COUNTERS = "num_batches_tracked"
 """Older files lack it, and nothing reads it."""
 NAMED = 3
@@ -37,11 +40,11 @@ def check(config: "TrialConfig") -> None:
 
 
 def weights_file(config: "TrialConfig") -> Path:
-    """The file that `config.weights` means: itself, or the model's in a folder.
+    """The file that `config.weights` means: itself, or the model's in a folder. See also `HERE`.
 
     Raises UsageError where there is none.
     """
-    given = Path(config.weights).expanduser()
+    given = Path(os.environ.get(HERE) or config.weights).expanduser()
     if given.is_file():
         return given
     if not given.is_dir():

@@ -28,6 +28,11 @@ def restored(folder: Path, task: Task, store: Store) -> Trainer:
     config = dataclasses.replace(recorded_config(folder), pretrained=False, weights="")
     trainer = trainer_for(task, folded(store, config), config, executed=recorded_execution(folder))
     path = folder / WEIGHTS
+    if not path.exists():
+        raise DataError(
+            f"{path} does not exist: the trial failed, or the search removed it to stay below its --disk.",
+            fix="Train the trial again: python -m orchestrator.search --replay TRIAL",
+        )
     try:
         trainer.learner.evaluated.load_state_dict(load_file(path))
     except Exception as error:

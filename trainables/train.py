@@ -97,10 +97,11 @@ def train(
     tta.json; the value is that of the plain view all the same. A configuration with folds is trained and
     validated as `trainables.folding.folded` says; with nothing to validate on, its last epoch is kept.
 
-    After each epoch a checkpoint is written there. Called again on the folder of a trial that was killed,
-    with the same configuration, it goes on behind the last one, having reported the epochs before it once
-    more. On a CPU the same seed, number of threads and execution give the same bits, killed or not;
-    `executed` fixes the latter, which is else recalled or probed. Seeds the global generators.
+    After each epoch a checkpoint is written there, while the next one is trained. Called again on the folder
+    of a trial that was killed, with the same configuration, it goes on behind the last one, having reported
+    the epochs before it once more. On a CPU the same seed, number of threads and execution give the same
+    bits, killed or not; `executed` fixes the latter, which is else recalled or probed. Seeds the global
+    generators.
 
     Raises TrialDiverged on a loss or metric that is not finite, UsageError or DataError for what cannot
     be trained, RuleViolation before the first step for a network outside of the task's bounds on cost,
@@ -121,7 +122,10 @@ def train(
             task, parts, config, cancelled=cancelled, findings=_findings(store), executed=executed
         )
         learner = trainer.learner
-        reports, best = _epochs(task.metric, trainer, report, Kept(checkpoints, before))
+        try:
+            reports, best = _epochs(task.metric, trainer, report, Kept(checkpoints, before))
+        finally:
+            checkpoints.settle()
         atomic.write(folder / execution.FILE, _how(trainer, store))
         atomic.write(folder / "curve.csv", _curve(reports))
         atomic.write(folder / "weights.safetensors", _weights(best))
@@ -151,6 +155,7 @@ def _epochs(
             break
         row = dataclasses.replace(row, last=_is_last([*reports, row], config, metric))
         reports.append(row)
+        kept.checkpoints.settle()  # its best weights are about to change
         chosen = best is None or _rank(row, metric) > _rank(best.report, metric)
         if chosen or config.folds == WHOLE:
             weights = _kept(trainer.learner.evaluated, {} if best is None else best.weights)
@@ -174,6 +179,8 @@ class Kept:
 
     checkpoints: Checkpoints
     before: State | None
+    place: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    """Where the state is copied to."""
 
     def restored(self, learner: Training) -> tuple[list[EpochReport], Best | None]:
         """Bring the learner to the checkpoint; the epochs until then, and the best of them."""
@@ -186,17 +193,21 @@ class Kept:
         return reports, Best(report=best, weights=weights, answers=None)
 
     def save(self, learner: Training, reports: list[EpochReport], best: Best) -> None:
-        """Keep the state after the last of the epochs; the best weights beside it, where they are others."""
-        tensors, about = captured(learner)
+        """Keep the state after the last of the epochs; the best weights beside it, where they are others.
+
+        A killed trial repeats the epoch whose checkpoint was not on the disk yet, and no other: the next one
+        waits for it.
+        """
+        tensors, about = captured(learner, self.place)
         if best.report.epoch != reports[-1].epoch:
-            tensors |= {f"best.{name}": value for name, value in best.weights.items()}
+            tensors = tensors | {f"best.{name}": value for name, value in best.weights.items()}
         about |= {
             "best": best.report.epoch,
             "reports": [dataclasses.asdict(row) for row in reports],
             "execution": dataclasses.asdict(learner.step.execution),
             "config": learner.config.to_json(),
         }
-        self.checkpoints.save(State(epoch=reports[-1].epoch, tensors=tensors, about=about))
+        self.checkpoints.save_behind(State(epoch=reports[-1].epoch, tensors=tensors, about=about))
 
 
 def _is_last(reports: list[EpochReport], config: TrialConfig, metric: Metric) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator import folders, journal
 from orchestrator.journal import SearchRecord
+from orchestrator.trust import NotTrusted
 from trainables.config import TrialConfig, trial_config
 from trainables.errors import UsageError
 
@@ -31,12 +32,15 @@ class Base:
 def base_of(home: Path, asked: str) -> Base:
     """What `--base` asks for: `best`, of the latest search in `home`, or a file.
 
-    Raises UsageError for a file that is none or broken, and for a search without a finished trial.
+    Raises UsageError for a file that is none or broken, and for a search without a finished trial or of
+    another user.
     """
     if asked != BEST:
         return _of_file(Path(asked))
     try:
         folder = folders.find(home.parent, home.name)
+    except NotTrusted:
+        raise
     except UsageError:
         return Base(config=None, origin="the first suggestion of the space, for there is no search yet")
     record = journal.read(folder.journal)

@@ -17,6 +17,7 @@ from orchestrator.ablation.shared import is_whole, key_of
 from orchestrator.ablation.statistics import Comparison, Paired, compare
 from orchestrator.folders import SearchFolder
 from orchestrator.journal import SearchRecord, State, TrialRecord
+from orchestrator.trust import source_of
 from trainables.errors import OrchestratorError
 from trainables.store import Store, open_store
 from trainables.task import Metric, load_task
@@ -217,10 +218,10 @@ class _Answers:
         self._store: Store | None = None
         self.counts: dict[str, int] = {}
         try:
-            self._metric = load_task(record.asked["source"]).metric
+            self._metric = load_task(source_of(record.asked)).metric
             self._store = open_store(Path(record.asked["store"]))
         except OrchestratorError as error:
-            self.notes.append(f"No image was compared: {error.what}")
+            self.notes.append(f"No image was compared: {error.what} {error.fix}")
 
     def of(self, trials: Mapping[int, TrialRecord]) -> dict[int, dict[str, np.ndarray]]:
         """By seed and part, float [N]; a trial whose predictions cannot be read is left out."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from orchestrator import folders
 from orchestrator.folders import SearchFolder
+from orchestrator.trust import NotTrusted, require_own
 from trainables.errors import UsageError, unknown
 
 ABLATIONS = "ablations"
@@ -17,7 +18,7 @@ def create(home: Path, ablation_id: str | None) -> SearchFolder:
 
 
 def find(home: Path, ablation_id: str = LATEST) -> SearchFolder:
-    """An ablation's folder. Raises UsageError naming those that there are."""
+    """An ablation's folder. Raises UsageError naming those that there are; NotTrusted for another user's."""
     found = all_of(home)
     path = (home.absolute() / ABLATIONS / ablation_id).resolve()
     if not found:
@@ -27,6 +28,7 @@ def find(home: Path, ablation_id: str = LATEST) -> SearchFolder:
         )
     if path not in {folder.path.resolve() for folder in found}:
         raise unknown(f"ablation of {home.name}:", ablation_id, [folder.search_id for folder in found])
+    require_own(path)
     return SearchFolder(path)
 
 
@@ -36,8 +38,17 @@ def all_of(home: Path) -> list[SearchFolder]:
 
 
 def runs_of(home: Path) -> list[SearchFolder]:
-    """Every search and every ablation of a task, whose finished trials may be shared; the latest first."""
-    return [SearchFolder(path) for path in (*_holding(home.absolute()), *_holding(home / ABLATIONS))][::-1]
+    """Every trusted search and ablation of a task, whose finished trials may be shared; the latest first."""
+    paths = (*_holding(home.absolute()), *_holding(home / ABLATIONS))
+    return [SearchFolder(path) for path in paths if _is_trusted(path)][::-1]
+
+
+def _is_trusted(folder: Path) -> bool:
+    try:
+        require_own(folder)
+    except NotTrusted:
+        return False
+    return True
 
 
 def _holding(parent: Path) -> Iterator[Path]:

@@ -14,6 +14,7 @@ from orchestrator.ablation.places import runs_of
 from orchestrator.ablation.planned import Planned, seeds_after
 from orchestrator.ablation.shared import finished
 from orchestrator.prepare import Asked, Prepared, prepare
+from orchestrator.trust import space_of
 from trainables.config import Scalar, TrialConfig, trial_config
 from trainables.errors import OrchestratorError
 from trainables.task import load_task
@@ -66,7 +67,7 @@ def make_ready(wish: Wish, *, resources: Mapping[str, float]) -> Ready:
     task = load_task(wish.task)
     home = wish.out / task.name
     base = base_of(home, wish.base)
-    prepared = prepare(wish.task, _asked(wish, base), resources=resources)
+    prepared = prepare(wish.task, _asked(wish, base, task.space), resources=resources)
     planned = _planned(wish, base, prepared)
     configs = planned.trials()
     for config in configs[: len(planned.rows)]:
@@ -94,14 +95,14 @@ def _fingerprint(home: Path, base: Base) -> str:
     return str(latest.asked.get("fingerprint")) if latest else ""
 
 
-def _asked(wish: Wish, base: Base) -> Asked:
+def _asked(wish: Wish, base: Base, space: str) -> Asked:
     """The search that prepares the data: of the space, and with what was fixed, where the base is from."""
     told = base.record.asked if base.record else {}
     data = Path(told["data"]) if wish.data is None and told.get("data") else wish.data
     return Asked(
         data=data,
         out=wish.out,
-        space=wish.space or told.get("space"),
+        space=wish.space or space_of(told, space),
         gpus_per_trial=wish.gpus_per_trial,
         cpus_per_trial=wish.cpus_per_trial,
         settings=dict(told.get("fixed") or {}),

@@ -19,6 +19,8 @@ from orchestrator.display import say
 from orchestrator.folders import SearchFolder, point_latest
 from orchestrator.job import origin
 from orchestrator.journal import Journal, SearchRecord
+from orchestrator.room import Room
+from orchestrator.trust import source_of, space_of
 from trainables.config import TrialConfig
 from trainables.task import Task, load_task
 
@@ -49,7 +51,7 @@ def begin(ready: Ready, ablation_id: str | None) -> SearchFolder:
 def go_on(folder: SearchFolder, *, again: bool = True) -> int | None:
     """Train what is missing, on a Ray of this machine; the number of the signal that ended it early.
 
-    What failed before is tried `again`. Raises UsageError where the task is gone.
+    What failed before is tried `again`. Raises UsageError where the task is gone or not trusted.
     """
     record, plan = planned.read(folder)
     missing = _missing(record, plan.trials(), again=again)
@@ -57,7 +59,8 @@ def go_on(folder: SearchFolder, *, again: bool = True) -> int | None:
         return None
     from orchestrator import tune
 
-    task = load_task(record.asked["source"]).under(record.asked["space"])
+    task = load_task(source_of(record.asked))
+    task = task.under(space_of(record.asked, task.space))
     slots = min(record.asked["slots"], len(missing))
     cpus, gpus = record.asked["cpus_per_trial"], record.asked["gpus_per_trial"]
     with resuming.alone(folder), tune.cluster(address=None, cpus=slots * cpus, gpus=math.ceil(slots * gpus)):
@@ -160,7 +163,8 @@ def _conduct(
         tracker.start()
         display = stack.enter_context(make_display(record, link=tracker.link))
         conductor = _conductor(task, book, record, missing, slots)
-        conductor.listen = display.event
+        room = Room(conductor=conductor, folder=folder)
+        conductor.listen, book.wait = room.behind(display.event), room.wait
         signals = stack.enter_context(orderly_end(conductor, folder))
         tune.run(
             conductor,
@@ -174,6 +178,7 @@ def _conduct(
             ),
             cpus=asked["cpus_per_trial"],
             gpus=asked["gpus_per_trial"],
+            hold=room.wait,
         )
         conductor.note("finish", reason=conductor.stopped or "ended")
         return next(iter(signals), None)

@@ -11,6 +11,7 @@ from orchestrator.ensemble import EnsembleResult, read_result
 from orchestrator.folders import SearchFolder
 from orchestrator.journal import SearchRecord, TrialRecord
 from orchestrator.leaderboard import trials_named
+from orchestrator.trust import source_of
 from trainables.errors import DataError, NoTrialSucceeded, OrchestratorError
 from trainables.store import Store, open_store
 from trainables.task import Head, Metric, Rules, Task, load_task
@@ -74,7 +75,8 @@ class Sources:
             there = (self.folder.trial(trial.trial_id) / "weights.safetensors").exists()
             if there and not trial.params.get("folds"):
                 return trial
-        raise DataError("No trial left weights and was validated on the valid part.")
+        gone = f" --disk removed those of {len(self.record.dropped)}." if self.record.dropped else ""
+        raise DataError(f"No trial left weights and was validated on the valid part.{gone}")
 
     @property
     def partial(self) -> str:
@@ -94,10 +96,10 @@ class Sources:
 
 
 def read(folder: SearchFolder) -> Sources:
-    """The records of a search. Raises DataError for a damaged journal, UsageError for a task that is gone,
-    NoTrialSucceeded where a search has ended without any score."""
+    """The records of a search. Raises DataError for a damaged journal, UsageError for a task that is gone or
+    not trusted, NoTrialSucceeded where a search has ended without any score."""
     record = journal.read(folder.journal)
-    task = load_task(str(record.asked.get("source") or record.asked["task"]))
+    task = load_task(source_of(record.asked))
     if not record.ranked() and record.finished is not None:
         raise _nothing_to_report(folder, record)
     store, why = _store(record)
