@@ -30,8 +30,13 @@ def conductor_for(
     """
     asked, budget = prepared.asked, prepared.plan.budget
     metric = prepared.task.metric
-    guide = guide_from(asked.out, metric, seed=asked.seed) if prepared.plan.guidance else None
-    if asked.strategy == "guided" and guide is None:
+    guided = asked.strategy == "guided"
+    guide = None
+    if guided and begun is not None:
+        say("What guided this search is not kept: it goes on under ASHA.")
+    elif prepared.plan.guidance:
+        guide = guide_from(asked.out, metric, seed=asked.seed)
+    if guided and begun is None and guide is None:
         say("Too few past searches to be guided by: three, of a hundred trials in all, teach something.")
     study: Study = Study(direction=metric.direction, **prepared.study)
     started, finals = time.monotonic() if begun is None else begun, prepared.plan.finals

@@ -79,6 +79,8 @@ class Conductor:
     _strange: set[str] = field(default_factory=set)
     """Trials that are not what the study suggests when it is asked again."""
     _same_error: tuple[str, int] = ("", 0)
+    _spent: str | None = None
+    """Why nothing more was to be begun, where that was no order from outside."""
     _slowest: float | None = None
     """Seconds of the slowest epoch so far."""
 
@@ -97,8 +99,18 @@ class Conductor:
     def over(self) -> bool:
         """Whether no more trials will be suggested."""
         if self.stopped is None and not self._left:
-            self.stopped = self.spent()
+            self.stopped = self._spent = self.spent()
         return self.stopped is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether trials run, of which one may have to be gone on with."""
+        return bool(self._running)
+
+    @property
+    def late(self) -> bool:
+        """Whether no time is left for any trial."""
+        return self.clock() >= self.deadline
 
     def spent(self) -> str | None:
         """What is used up of the budget, or None while more trials are to be started."""
@@ -288,6 +300,8 @@ class Conductor:
         if trial_id not in self._running:
             return
         tries = self._deaths[trial_id] = self._deaths.get(trial_id, 0) + 1
+        if self.stopped == self._spent and not self.late:
+            self.stopped = None  # nothing more was to be begun, and this one is to be ended
         if tries > RETRIES or self.stopped is not None:
             self.end(trial_id, "FAIL", f"{reason}, {tries} times" if tries > 1 else reason)
             return

@@ -55,6 +55,10 @@ class FinalConductor(Conductor):
         self._extend()
         return "the finals are done" if self._started == self._planned else None
 
+    @property
+    def late(self) -> bool:
+        return self.clock() >= self.until
+
     def suggest(self) -> Request | None:
         if self.over or len(self._running) >= self.slots:
             return None

@@ -125,8 +125,8 @@ class ConductedSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         self._hold()
-        if self._conductor.over:
-            return str(Searcher.FINISHED)
+        if self._conductor.over:  # a trial that runs may die yet, and be gone on with
+            return None if self._conductor.busy else str(Searcher.FINISHED)
         request = self._conductor.suggest()
         if request is None:
             return None

@@ -195,6 +195,24 @@ def test_a_trial_whose_process_died_goes_on_three_times_and_then_fails(conductor
     assert (trial.state, trial.reason) == ("FAIL", "was killed by SIGKILL, 4 times")
 
 
+def test_the_last_trial_goes_on_too_and_none_after_an_order_to_end(conductor: Conductor) -> None:
+    conductor.trials = 1
+    request = conductor.suggest()
+    assert request is not None
+    assert conductor.over
+    assert conductor.busy
+    conductor.died(request.trial_id, "was killed by SIGKILL")
+    assert not conductor.over
+    again = conductor.suggest()
+    assert again is not None
+    assert again.trial_id == request.trial_id
+    assert conductor.over
+    conductor.stop("interrupted by SIGINT")
+    conductor.died(request.trial_id, "was killed by SIGKILL")
+    assert conductor.record.trials[request.trial_id].state == "FAIL"
+    assert conductor.stopped == "interrupted by SIGINT"
+
+
 def test_no_trial_hangs_before_an_epoch_was_timed(conductor: Conductor) -> None:
     request = conductor.suggest()
     assert request is not None
