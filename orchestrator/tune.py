@@ -34,6 +34,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.cluster import Lodging, code, has_others, reason, resources, served
 from orchestrator.conductor import Conductor
+from orchestrator.display import say
 from orchestrator.folders import SearchFolder
 from orchestrator.journal import SearchRecord
 from orchestrator.packing import environment
@@ -41,6 +42,7 @@ from orchestrator.slot import Assignment, Slot
 from trainables.errors import OrchestratorError
 
 SETTLE_S = 60.0
+STARTS, TOO_LATE = 3, "timed out during startup"
 FULL = os.strerror(errno.ENOSPC)
 
 
@@ -227,7 +229,7 @@ def cluster(*, address: str | None, cpus: int, gpus: int) -> Iterator[dict[str, 
         if address is None:
             with _on_loopback():
                 # "local": not a Ray that happens to run on this machine, which nobody asked for
-                ray.init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
+                _init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
         else:
             ray.init(address=address, runtime_env=code(), **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -240,6 +242,24 @@ def cluster(*, address: str | None, cpus: int, gpus: int) -> Iterator[dict[str, 
         yield resources()
     finally:
         ray.shutdown()
+
+
+def _init(**how: Any) -> None:
+    """Start a Ray. One that is not up within Ray's own half minute, on a busy machine, is started anew.
+
+    Raises RuntimeError where the last of `STARTS` is not up either.
+    """
+    for start in range(1, STARTS + 1):
+        try:
+            ray.init(**how)
+            return
+        except Exception as error:  # Ray raises this one as nothing more special
+            if TOO_LATE not in str(error):
+                raise
+            ray.shutdown()
+            if start == STARTS:
+                raise RuntimeError(f"it was not up within 30 s, {STARTS} times: a busy machine.") from None
+            say("Ray is not up within 30 s on this busy machine: starting it once more.")
 
 
 @contextlib.contextmanager

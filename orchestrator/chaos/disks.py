@@ -1,6 +1,7 @@
 """Faults of the disk: it fills, or takes no file beyond a size."""
 
 import functools
+import os
 import resource
 import shutil
 import subprocess
@@ -15,7 +16,10 @@ from orchestrator.chaos.rig import ENDS_S, Skipped, Unexpected, wait_for
 
 GROUP = "disk"
 MB = 2**20
+PAGE = 4096
 ROOM = 900 * MB
+EARLY = 3
+"""Reports before the disk fills, at most: afterwards there are others to be held."""
 PAUSE_S = 5.0
 
 
@@ -26,7 +30,7 @@ def _fills(cell: Cell) -> None:
         shutil.copytree(cell.rig.home / "data", disk / "data")
         here = replace(cell, rig=rig)
         running = rig.search(cell.name)
-        here.reach(running, cell.late_moment())
+        here.reach(running, cell.random.randint(1, EARLY))
         ballast = _filled(disk)
         before = rig.reported(cell.name)
         paused = wait_for(lambda: "goes on by itself" in running.text or running.ended, ENDS_S)
@@ -70,15 +74,15 @@ def _small_disk(place: Path) -> Iterator[Path]:
 
 
 def _filled(disk: Path) -> Path:
-    """A file that takes what room there is."""
+    """A file that takes what room there is, at once."""
     ballast = disk / "ballast"
     with ballast.open("wb") as file:
-        try:
-            while True:
-                file.write(bytes(MB))
-                file.flush()
-        except OSError:
-            return ballast
+        for size in (shutil.disk_usage(disk).free - MB, *(PAGE,) * (2 * MB // PAGE)):
+            try:
+                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), size)
+            except OSError:
+                break
+    return ballast
 
 
 FAULTS = (

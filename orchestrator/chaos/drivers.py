@@ -35,7 +35,6 @@ def _asked_twice(cell: Cell, *, number: signal.Signals) -> None:
 
 
 def _gone_on_with(cell: Cell) -> None:
-    cell.rig.require_none_left()
     ended = cell.ended
     cell.require_ended(cell.rig.resume(cell.name))
     cell.require_kept(ended)

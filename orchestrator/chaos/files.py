@@ -1,7 +1,6 @@
 """Faults of the files that a search left when it was cut off, or that it ended with."""
 
 import functools
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,10 +79,7 @@ def _ended(cell: Cell, *, pattern: str, damage: Damage) -> None:
 
 def _store(cell: Cell, *, damage: Damage) -> None:
     """The decoded pictures, which can be made again from the data."""
-    code = cell.struck(cell.rig.search(cell.name), cell.late_moment(), signal.SIGKILL)
-    if code != -signal.SIGKILL:
-        raise Unexpected(f"the search had ended with exit code {code}")
-    cell.rig.require_none_left()
+    _cut_off(cell)
     stores = [path for path in (cell.rig.out / "stores").rglob("*") if path.is_file() and path.name[0] != "."]
     damage(cell, max(stores, key=lambda path: path.stat().st_size))
     _resumed(cell)
@@ -104,7 +100,7 @@ FAULTS = (
         GROUP,
         "journal: a bit flipped",
         REFUSED,
-        functools.partial(_is_refused, damage=flipped, code=3, says="damaged"),
+        functools.partial(_is_refused, damage=flipped, code=1, says="damaged"),
     ),
     Fault(
         GROUP,

@@ -64,7 +64,7 @@ def run(
     def tried(fault: Fault, turn: int) -> None:
         rig, whole = rigs.get()
         try:
-            outcome = _tried(rig, whole, fault, turn, seed)
+            outcome = attempt(rig, whole, fault, turn=turn, seed=seed)
         finally:
             rigs.put((rig, whole))
         with lock:
@@ -72,7 +72,7 @@ def run(
             heard(outcome)
 
     with ThreadPoolExecutor(len(cores)) as pool:
-        for made in pool.map(lambda core: _begun(home, core), cores):
+        for made in pool.map(lambda core: undisturbed(home, core), cores):
             rigs.put(made)
         # turn by turn, so that a matrix that is cut short has tried each fault
         list(pool.map(lambda one: tried(*one), [(f, turn) for turn in range(times) for f in faults]))
@@ -81,7 +81,7 @@ def run(
     return found
 
 
-def _begun(home: Path, core: int) -> tuple[Rig, SearchFolder]:
+def undisturbed(home: Path, core: int) -> tuple[Rig, SearchFolder]:
     """A rig, and the search on it that nothing disturbs. Raises Unexpected where that one fails."""
     rig = Rig(home / f"core{core}", core)
     running = rig.search(WHOLE)
@@ -91,7 +91,8 @@ def _begun(home: Path, core: int) -> tuple[Rig, SearchFolder]:
     return rig, rig.folder(WHOLE)
 
 
-def _tried(rig: Rig, whole: SearchFolder, fault: Fault, turn: int, seed: int) -> Outcome:
+def attempt(rig: Rig, whole: SearchFolder, fault: Fault, *, turn: int, seed: int) -> Outcome:
+    """Try a fault once; `whole` is the undisturbed search of the rig."""
     name = f"{fault.group}-{FAULTS.index(fault)}-{turn}"
     cell = Cell(rig, name, whole, random.Random(f"{seed}/{fault.group}/{fault.name}/{turn}"))
     began = time.monotonic()

@@ -25,8 +25,8 @@ TASK_FILE = Path(__file__).with_name("witnessed.py")
 TRIALS, EPOCHS = 4, 5
 ENDS_S = 240.0
 """No command of a rig takes longer, or it hangs."""
-LEAVES_S = 20.0
-"""What a killed search leaves running is gone after so long."""
+LEAVES_S = 60.0
+"""What a killed search leaves running is gone after so long: MLflow's writer takes half a minute at most."""
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 AGENTS_S = 90.0
 """But for these: agents of Ray whose node is gone look for its control process for a minute, then end too."""
