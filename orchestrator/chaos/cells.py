@@ -10,6 +10,9 @@ from orchestrator.chaos.invariants import require_equal, require_repeats, requir
 from orchestrator.chaos.rig import ENDS_S, EPOCHS, TASK_FILE, TRIALS, Rig, Running, Unexpected, wait_for
 from orchestrator.folders import SearchFolder
 
+FILL_IN = "fill it in with"
+"""A search says so of what MLflow misses, on a busy machine too."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -79,11 +82,21 @@ class Cell:
             raise Unexpected(f"a traceback: {running.tail}")
         self.rig.require_none_left()
 
+    def require_whole(self) -> None:
+        """Raises Unexpected unless the search is whole, MLflow once what it misses is filled in."""
+        if FILL_IN in (self.rig.home / f"{self.name}.said").read_text(errors="replace"):
+            self.fill_in()
+        require_whole(self.rig, self.name)
+
+    def fill_in(self) -> None:
+        """What MLflow misses of the search, by the command that a search names."""
+        self.require_ended(self.rig.command("tracker", str(self.folder.path), name=self.name))
+
     def require_kept(self, ended: Mapping[str, int]) -> None:
         """Raises Unexpected where trials that had `ended`, with their scorings, were touched again."""
-        require_whole(self.rig, self.name)
+        self.require_whole()
         found = self.rig.scorings(self.name)
-        if {trial: found.get(trial) for trial in ended} != dict(ended):
+        if {trial: found.get(trial, 0) for trial in ended} != dict(ended):
             raise Unexpected(f"trials that had ended were trained again: {ended} became {found}")
 
     @property
@@ -94,7 +107,7 @@ class Cell:
 
     def require_as_if_nothing_had_been(self, *, repeats: int) -> None:
         """Raises Unexpected unless the outcome is that of the undisturbed search."""
-        require_whole(self.rig, self.name)
+        self.require_whole()
         require_equal(self.rig, self.name, self.whole)
         require_repeats(self.rig, self.name, self.whole.search_id, most=repeats)
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.chaos.cells import Cell, Fault
-from orchestrator.chaos.invariants import require_whole
 from orchestrator.chaos.rig import ENDS_S, Skipped, Unexpected, wait_for
 
 GROUP = "disk"
@@ -56,7 +55,7 @@ def _takes_no_large_file(cell: Cell, *, least: int, most: int) -> None:
     cell.rig.require_none_left()
     if cell.folder.journal.exists():
         cell.require_ended(cell.rig.resume(cell.name, "--trials", "6"))
-        require_whole(cell.rig, cell.name)
+        cell.require_whole()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.chaos.cells import Cell, Fault
+from orchestrator.chaos.cells import FILL_IN, Cell, Fault
 from orchestrator.chaos.rig import Rig, Running, Unexpected, wait_for
 
 GROUP = "MLflow"
@@ -73,13 +73,12 @@ def _damaged(cell: Cell) -> None:
 
 
 def _require_told(running: Running) -> None:
-    if "fill it in with" not in running.text:
+    if FILL_IN not in running.text:
         raise Unexpected(f"it does not say what MLflow misses: {running.tail}")
 
 
 def _filled_in(cell: Cell) -> None:
-    tracker = cell.rig.command("tracker", str(cell.folder.path), name=cell.name)
-    cell.require_ended(tracker)
+    cell.fill_in()
     cell.require_as_if_nothing_had_been(repeats=0)
 
 

@@ -9,7 +9,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from orchestrator.chaos.cells import Cell, Fault
-from orchestrator.chaos.invariants import require_whole
 from orchestrator.chaos.rig import Unexpected
 from orchestrator.conductor import RETRIES
 
@@ -34,7 +33,7 @@ def _fails(cell: Cell, *, how: str, says: str, times: int = 1) -> None:
     trial = cell.any_trial
     fault = {"trial": trial, "epoch": cell.any_epoch, "do": how, "times": times}
     cell.require_ended(cell.rig.search(cell.name, fault=fault))
-    require_whole(cell.rig, cell.name)
+    cell.require_whole()
     states = {name: t.state for name, t in cell.rig.record(cell.name).trials.items()}
     if [name for name, state in states.items() if state == "FAIL"] != [trial]:
         raise Unexpected(f"trial {trial} was to fail alone: {states}")
