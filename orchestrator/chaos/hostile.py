@@ -104,14 +104,14 @@ def _of_another_user(cell: Cell) -> None:
 
 
 def _bad_pictures(cell: Cell) -> None:
-    """They are named and left out, and the rest is searched."""
+    """So many are refused, each named with what is wrong with it: something happened to these data."""
     photos = _photos(cell.rig.home / cell.name)
     bad = {"cut": _png()[:40], "empty": b"", "text": b"no picture", "html": b"<html></html>", "bits": _bent()}
     for name, content in bad.items():
         (photos / "cat" / f"{name}.png").write_bytes(content)
     options = ["--trials", "1", "--max-epochs", "1"]
     running = cell.rig.command("search", "--data", str(photos), *options, name=cell.name)
-    cell.require_ended(running)
+    cell.require_ended(running, 1)
     unnamed = [name for name in bad if f"{name}.png" not in running.text]
     if unnamed:
         raise Unexpected(f"not named: {', '.join(unnamed)}")
@@ -161,5 +161,5 @@ FAULTS = (
     Fault(GROUP, "checkpoint is a pickle", "not run; as if nothing had been", _poisoned_checkpoint),
     Fault(GROUP, "weights are a pickle with code", REFUSED, _poisoned_weights),
     Fault(GROUP, "records of another user", "refused without --trust", _of_another_user, quick=True),
-    Fault(GROUP, "pictures that are none", "named and left out; the rest is searched", _bad_pictures),
+    Fault(GROUP, "pictures that are none", "refused, each named with the reason", _bad_pictures),
 )
