@@ -79,7 +79,7 @@ class Conductor:
     _strange: set[str] = field(default_factory=set)
     """Trials that are not what the study suggests when it is asked again."""
     _same_error: tuple[str, int] = ("", 0)
-    _spent: str | None = None
+    _used_up: str | None = None
     """Why nothing more was to be begun, where that was no order from outside."""
     _slowest: float | None = None
     """Seconds of the slowest epoch so far."""
@@ -99,7 +99,7 @@ class Conductor:
     def over(self) -> bool:
         """Whether no more trials will be suggested."""
         if self.stopped is None and not self._left:
-            self.stopped = self._spent = self.spent()
+            self.stopped = self._used_up = self.spent()
         return self.stopped is not None
 
     @property
@@ -300,7 +300,7 @@ class Conductor:
         if trial_id not in self._running:
             return
         tries = self._deaths[trial_id] = self._deaths.get(trial_id, 0) + 1
-        if self.stopped == self._spent and not self.late:
+        if self.stopped == self._used_up and not self.late:
             self.stopped = None  # nothing more was to be begun, and this one is to be ended
         if tries > RETRIES or self.stopped is not None:
             self.end(trial_id, "FAIL", f"{reason}, {tries} times" if tries > 1 else reason)

@@ -144,7 +144,7 @@ def footprint(task: Task, store: Store, config: TrialConfig) -> Footprint:
     trainer = trainer_for(task, parts, config)
     trainer.learn(1)
     trainer.validate()
-    held_most = _held_most(device) - before
+    held_most = max(0, _held_most(device) - before)
     busy = _busy(lambda: [trainer.learn(2 + i) for i in range(WATCHED)], device)
     return Footprint(
         model=config.model,
