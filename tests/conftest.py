@@ -12,7 +12,15 @@ from trainables.store import Store
 
 # Ray's own 15 starves the trials of a search beside the other worker's tests
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
-LONGEST = ("test_search", "test_chaos", "test_final_search", "test_resume", "test_ablate", "test_sockets", "test_task_file")
+LONGEST = (
+    "test_search",
+    "test_chaos",
+    "test_final_search",
+    "test_resume",
+    "test_ablate",
+    "test_sockets",
+    "test_task_file",
+)
 """Files that start Ray: begun first, so that no worker is left alone with one of them at the end."""
 
 
