@@ -99,6 +99,6 @@ FAULTS = (
     Fault(GROUP, "metric is nan", ONE_FAILS, _value("nan", "nan")),
     Fault(GROUP, "metric is inf", ONE_FAILS, _value("inf", "inf")),
     Fault(GROUP, "metric is None", ONE_FAILS, _value("none", "None")),
-    Fault(GROUP, "metric is a text", ONE_FAILS, _value("text", "good")),
+    Fault(GROUP, "metric is a text", ONE_FAILS, _value("text", "not str")),
     Fault(GROUP, "metric raises", ONE_FAILS, _value("error", "the metric broke")),
 )
