@@ -118,5 +118,10 @@ FAULTS = (
     _remade("ensemble.json truncated", "ensemble.json", truncated),
     _remade("submission deleted", "submission.csv", deleted),
     _remade("leaderboard.csv emptied", "leaderboard.csv", emptied),
-    _remade("weights truncated", "trials/*/weights.safetensors", truncated),
+    Fault(
+        GROUP,
+        "weights truncated",
+        "the answers, which are stored, stay as they were",
+        functools.partial(_ended, pattern="trials/*/weights.safetensors", damage=truncated),
+    ),
 )

@@ -158,7 +158,9 @@ FAULTS = (
     Fault(GROUP, "archive leads outside", REFUSED, functools.partial(_archive, make=_escaping), quick=True),
     Fault(GROUP, "archive holds a link", REFUSED, functools.partial(_archive, make=_linking), quick=True),
     Fault(GROUP, "archive is a bomb", REFUSED, functools.partial(_archive, make=_bursting), quick=True),
-    Fault(GROUP, "checkpoint is a pickle", "not run; as if nothing had been", _poisoned_checkpoint),
+    Fault(
+        GROUP, "checkpoint is a pickle", "its code never runs; as if nothing had been", _poisoned_checkpoint
+    ),
     Fault(GROUP, "weights are a pickle with code", REFUSED, _poisoned_weights),
     Fault(GROUP, "records of another user", "refused without --trust", _of_another_user, quick=True),
     Fault(GROUP, "pictures that are none", "refused, each named with the reason", _bad_pictures),
