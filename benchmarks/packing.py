@@ -10,17 +10,13 @@ GPU it ends with code 2; `--device cpu` runs the same code on a CPU, to see that
 """
 
 import argparse
-import json
 import os
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.gpu import make_config, read_part, trials_at_once, write_images
+from benchmarks.gpu import make_config, read_part, report, trials_at_once, write_images
 from orchestrator import packing
 from orchestrator.preflight import in_child
 from trainables import dry_step
@@ -100,18 +96,5 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
-    arguments = parse()
-    if arguments.device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    elif not torch.cuda.is_available():
-        print("No GPU is here: nothing was measured. --device cpu only shows that it runs.", file=sys.stderr)
-        return 2
-    with tempfile.TemporaryDirectory() as scratch:
-        figures = measure(arguments, Path(scratch))
-    print(json.dumps(figures)) if arguments.json else show(figures)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report(parse(), measure, show))

@@ -111,10 +111,11 @@ def compare(
         return how, scores, _Decide(used, blend(valid.members, how), utility)
 
     held_out = parts.get("holdout")
-    holdout = _Resampled(held_out and _in_memory(held_out), metric, judged(ALONE)[2])
+    known = {name: judged(name) for name in dict.fromkeys((ALONE, *methods))}
+    holdout = _Resampled(held_out and _in_memory(held_out), metric, known[ALONE][2])
     ensembles, crossed = [], {}
     for name in methods:
-        how, scores, decide = judged(name)
+        how, scores, decide = known[name]
         crossed[name] = scores.pop("answers")
         ensembles.append(
             Ensemble(

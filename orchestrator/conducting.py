@@ -30,14 +30,13 @@ def conductor_for(
     """
     asked, budget = prepared.asked, prepared.plan.budget
     metric = prepared.task.metric
-    guided = asked.strategy == "guided"
     guide = None
-    if guided and begun is not None:
+    if asked.strategy == "guided" and begun is not None:
         say("What guided this search is not kept: it goes on under ASHA.")
-    elif prepared.plan.guidance:
-        guide = guide_from(asked.out, metric, seed=asked.seed)
-    if guided and begun is None and guide is None:
-        say("Too few past searches to be guided by: three, of a hundred trials in all, teach something.")
+    elif asked.strategy == "guided":
+        guide = guide_from(asked.out, metric, seed=asked.seed) if prepared.plan.guidance else None
+        if guide is None:
+            say("Too few past searches to be guided by: three, of a hundred trials in all, teach something.")
     study: Study = Study(direction=metric.direction, **prepared.study)
     started, finals = time.monotonic() if begun is None else begun, prepared.plan.finals
     seconds = float("inf") if left is None else left

@@ -48,7 +48,7 @@ class FinalConductor(Conductor):
             return None
         if not self._planned:
             return super().spent()
-        if self.clock() >= self.until:
+        if self.late:
             return "time is up"
         if self._started < self._planned or len(self._running) >= self.slots:
             return None

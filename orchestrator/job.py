@@ -247,8 +247,7 @@ def _retrace(conductor: "Conductor", before: "Before", prepared: Prepared) -> No
     cut = [t.trial_id for t in conductor.record.trials.values() if t.state == "RUNNING"]
     conductor.note("resume", cut=cut, unwritten=list(before.unwritten), limit=prepared.plan.budget.trials)
     ended = before.record.finished and not before.record.finished.startswith(OPEN)
-    longer = conductor.clock() < getattr(conductor, "until", 0.0)
-    if isinstance(conductor, FinalConductor) and ended and longer:
+    if isinstance(conductor, FinalConductor) and ended and not conductor.late:
         conductor.note("extend", seconds=round(conductor.until - conductor.clock(), 1))
         conductor.extend()
 

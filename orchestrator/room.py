@@ -192,10 +192,8 @@ class Room:
         return free, max(min(RESERVE, SHARE * total), self.conductor.slots * self._largest)
 
     def _is_over(self) -> bool:
-        conductor = self.conductor
-        until: float = getattr(conductor, "until", conductor.deadline)
-        interrupted = (conductor.stopped or "").startswith("interrupted")
-        return interrupted or self.folder.stop.exists() or conductor.clock() >= until
+        interrupted = (self.conductor.stopped or "").startswith("interrupted")
+        return interrupted or self.folder.stop.exists() or self.conductor.late
 
     def _bytes(self) -> int:
         """What the search's folder holds; settles the trials that have written everything."""

@@ -4,10 +4,9 @@ import random
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from orchestrator.chaos.invariants import require_equal, require_repeats, require_whole
-from orchestrator.chaos.rig import ENDS_S, EPOCHS, TASK_FILE, TRIALS, Rig, Running, Unexpected, wait_for
+from orchestrator.chaos.rig import ENDS_S, EPOCHS, TRIALS, Rig, Running, Unexpected, wait_for
 from orchestrator.folders import SearchFolder
 
 FILL_IN = "fill it in with"
@@ -30,10 +29,6 @@ class Cell:
     def late_moment(self) -> int:
         """Any but the last report's, with at least one epoch done."""
         return self.random.randrange(1, self.reports - 1)
-
-    @property
-    def task_file(self) -> Path:
-        return TASK_FILE
 
     @property
     def folder(self) -> SearchFolder:
@@ -78,8 +73,7 @@ class Cell:
         found = running.end()
         if found != code:
             raise Unexpected(f"exit code {found} instead of {code}: {running.tail}")
-        if "Traceback (most recent call last)" in running.text:
-            raise Unexpected(f"a traceback: {running.tail}")
+        running.require_words()
         self.rig.require_none_left()
 
     def require_whole(self) -> None:

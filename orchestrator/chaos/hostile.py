@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.chaos.cells import Cell, Fault
-from orchestrator.chaos.rig import Skipped, Unexpected
+from orchestrator.chaos.rig import TASK_FILE, Skipped, Unexpected
 
 GROUP = "hostile"
 REFUSED = "refused with the reason; nothing outside is written or run"
@@ -83,7 +83,8 @@ def _poisoned_weights(cell: Cell) -> None:
     running = cell.rig.command("search", "--data", str(photos), *options, name=cell.name)
     code = running.end()
     cell.rig.require_none_left()
-    if code == 0 or "Traceback (most recent call last)" in running.text:
+    running.require_words()
+    if code == 0:
         raise Unexpected(f"exit code {code}: {running.tail}")
     _require_not_run(sign)
 
@@ -94,9 +95,9 @@ def _of_another_user(cell: Cell) -> None:
     journal = cell.whole.journal
     os.chown(journal, NOBODY, NOBODY)
     try:
-        _require_refused(cell, "submit", str(cell.task_file), "--search", cell.whole.search_id, code=2)
+        _require_refused(cell, "submit", str(TASK_FILE), "--search", cell.whole.search_id, code=2)
         again = cell.rig.command(
-            "ensemble", str(cell.task_file), "--search", cell.whole.search_id, "--trust", name=cell.name
+            "ensemble", str(TASK_FILE), "--search", cell.whole.search_id, "--trust", name=cell.name
         )
         cell.require_ended(again)
     finally:

@@ -76,6 +76,11 @@ class Running:
     def text(self) -> str:
         return self.said.read_text(errors="replace")
 
+    def require_words(self) -> None:
+        """Raises Unexpected where it showed a traceback."""
+        if "Traceback (most recent call last)" in self.text:
+            raise Unexpected(f"a traceback: {self.tail}")
+
     @property
     def tail(self) -> str:
         return " | ".join(self.text.splitlines()[-6:])[-600:]
