@@ -150,6 +150,13 @@ def png(height: int, width: int, mode: str = "RGB", form: str = "PNG") -> bytes:
     return content.getvalue()
 
 
+def damaged(height: int, width: int) -> bytes:
+    """A PNG from first byte to last whose packed pixels no zlib can unpack."""
+    content = png(height, width)
+    pixels = content.index(b"IDAT") + 4
+    return content[:pixels] + b"\xff" * 8 + content[pixels + 8 :]
+
+
 @pytest.mark.parametrize("name", ["submission.zip", "pictures"])
 def test_pictures_are_named_as_their_inputs(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
@@ -173,8 +180,9 @@ FAULTS: dict[str, tuple[dict[str, bytes], str]] = {
     "jpeg": ({"baby.png": png(12, 15, form="JPEG")}, "'baby.png' is JPEG RGB"),
     "alpha": ({"baby.png": png(12, 15, "RGBA")}, "'baby.png' is PNG RGBA"),
     "deep": ({"baby.png": png(12, 15, "I;16")}, "'baby.png' is PNG I;16"),
-    "cut": ({"baby.png": png(12, 15)[:45]}, "'baby.png' cannot be read"),
+    "cut": ({"baby.png": png(12, 15)[:45]}, "'baby.png' is cut"),
     "cut at the end": ({"baby.png": png(12, 15)[:-12]}, "'baby.png' is cut"),
+    "damaged": ({"baby.png": damaged(12, 15)}, "'baby.png' cannot be read"),
     "text": ({"baby.png": b"hello"}, "'baby.png' cannot be read"),
 }
 

@@ -16,6 +16,8 @@ from trainables.task import Head
 WRITTEN = (1980, 1, 1, 0, 0, 0)
 """The time in a zip's entries, always the same, so that equal answers are equal files."""
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PictureAnswer:
@@ -65,14 +67,14 @@ class PictureAnswer:
         """Raise InvalidSubmission unless it is a whole 8-bit PNG of the size that is due."""
         from PIL import Image
 
+        if content.startswith(PNG_SIGNATURE) and b"IEND" not in content[-12:]:
+            raise _invalid(path, name, "is cut: a PNG ends with IEND", "Write it again.")
         try:
             with Image.open(io.BytesIO(content)) as image:
                 form, mode, (width, height) = image.format, image.mode, image.size
                 image.load()
         except Exception as error:
             raise _invalid(path, name, f"cannot be read ({error})", "Write it again.") from error
-        if form == "PNG" and b"IEND" not in content[-12:]:
-            raise _invalid(path, name, "is cut: a PNG ends with IEND", "Write it again.")
         if form != "PNG" or mode not in ("RGB", "L"):
             raise _invalid(path, name, f"is {form} {mode}", "Write PNG pictures of 8 bits, RGB or gray.")
         if id not in self.sizes:
