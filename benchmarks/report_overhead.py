@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.reporting import EPOCH_S, WAITS, SleepingActor, made_up_search, row
-from orchestrator import plan, tune
+from orchestrator import connect, plan, tune
 from orchestrator.conductor import Conductor
 from orchestrator.live import LiveDisplay
 from orchestrator.tracker import Tracker
@@ -106,7 +106,7 @@ def measure(reports: int) -> dict[str, Any]:
     our: list[float] = []
     inside: list[float] = []
     their: list[float] = []
-    with tempfile.TemporaryDirectory() as scratch, tune.cluster(address=None, cpus=slots, gpus=0):
+    with tempfile.TemporaryDirectory() as scratch, connect.cluster(address=None, cpus=slots, gpus=0):
         for turn in range(ROUNDS):
             waits, conducted = ours(Path(scratch) / f"ours{turn}", slots=slots, reports=reports)
             our += waits

@@ -239,7 +239,7 @@ def going_on(path: Path, known: SearchRecord) -> dict[str, float]:
 def through_tune(out: Path, trials: int) -> list[dict[str, float]]:
     """The table of trials through Ray Tune, in actors that do nothing."""
     from benchmarks.reporting import InstantActor, made_up_search
-    from orchestrator import plan, tune
+    from orchestrator import connect, plan, tune
 
     slots = int(plan.resources_here()["CPU"])
 
@@ -247,7 +247,7 @@ def through_tune(out: Path, trials: int) -> list[dict[str, float]]:
         return Watched(**options, step=TUNE_STEP, flushes=flushes)
 
     made = made_up_search(out, slots=slots, trials=trials, epochs=TUNE_EPOCHS, first_rung=TUNE_EPOCHS)
-    cluster = tune.cluster(address=None, cpus=slots, gpus=0)
+    cluster = connect.cluster(address=None, cpus=slots, gpus=0)
     with cluster, made as (folder, _, make), timed_flushes() as flushes:
         conductor: Watched = make(lambda *_: None, watched)
         workplace = tune.Workplace(

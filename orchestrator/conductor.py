@@ -74,6 +74,7 @@ class Conductor:
     _cut: dict[str, int] = field(default_factory=dict)
     """Trials that ran when an earlier process ended, to go on before any other; see `resume`."""
     _unwritten: list[str] = field(default_factory=list)
+    _written_again: set[str] = field(default_factory=set)
     _deaths: dict[str, int] = field(default_factory=dict)
     """How often the process of a trial died."""
     _strange: set[str] = field(default_factory=set)
@@ -174,6 +175,18 @@ class Conductor:
         self._unwritten = list(unwritten)
         self.stopped = None
         return sorted(self._strange)
+
+    def write_again(self, trials: Sequence[str]) -> bool:
+        """Go on with ended trials whose predictions are lost, once each; whether there is anything to do.
+
+        A node that went may have had them still to deliver, a process may have died after its last epoch.
+        """
+        lost = [name for name in trials if name not in self._written_again]
+        if not lost or self.late or self.stopped is None or self.stopped != self._used_up:
+            return False
+        self._written_again.update(lost)
+        self._unwritten, self.stopped = lost, None
+        return True
 
     def _foresee(self, events: Sequence[Event]) -> None:
         """Tell the study what will begin and end: what it forgets on the way need not be thought up again."""

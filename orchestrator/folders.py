@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,10 @@ class SearchFolder:
     def trial(self, trial_id: str) -> Path:
         """Folder of a trial: config.json, curve.csv, weights.safetensors, valid/holdout/test.npz."""
         return self.path / "trials" / trial_id
+
+    def unwritten(self, trials: Iterable[str]) -> list[str]:
+        """Those of the trials whose predictions are missing."""
+        return [name for name in trials if not (self.trial(name) / "test.npz").exists()]
 
 
 def new(out: Path, task: str, search_id: str | None = None) -> SearchFolder:

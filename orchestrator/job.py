@@ -52,16 +52,18 @@ def search(task_name: str, asked: Asked | None = None) -> SearchResult:
 def resume(task_name: str, out: Path, which: str, *, more: Mapping[str, Any] | None = None) -> SearchResult:
     """Go on with a search that was cut off, or, with `more`, with one that ended: its id, or `latest`.
 
-    `more` may have `disk`, or `trials` or `time_limit_s` of the search in all. No trial that ended is trained
-    again, one that ran goes on behind its last whole epoch, and what is suggested then is what would have
-    been. Raises as `search`; UsageError while the search runs or is not trusted, DataError for a damaged
-    journal or other data.
+    `more` may have `disk`, `address` where to go on, or `trials` or `time_limit_s` of the search in all. No
+    trial that ended is trained again, one that ran goes on behind its last whole epoch, and what is
+    suggested then is what would have been. Raises as `search`; UsageError while the search runs or is not
+    trusted, DataError for a damaged journal or other data.
     """
     trust_file(task_name)
     folder = folders.find(out, load_task(task_name).name, None if which == "latest" else which)
     before = resuming.before(folder)
     source = source_of(before.record.asked)
     asked = replace(resuming.wish_of(before.record, folder), **(more or {}))
+    if asked.address is None:
+        asked = replace(asked, share=None)  # which only nodes of a cluster read
     space_of({**before.record.asked, "space": asked.space}, load_task(source).space)
     return _search(source, asked, before)
 
@@ -77,7 +79,7 @@ def how_to_go_on(record: "SearchRecord") -> str:
 
 
 def _search(task_name: str, asked: Asked, before: "Before | None" = None) -> SearchResult:
-    from orchestrator import tune
+    from orchestrator import connect
     from orchestrator.display import say
     from orchestrator.tracker import Tracker
 
@@ -85,7 +87,7 @@ def _search(task_name: str, asked: Asked, before: "Before | None" = None) -> Sea
     here = plan.resources_here()
     with contextlib.ExitStack() as stack:
         if asked.address is not None:
-            here = stack.enter_context(tune.cluster(address=asked.address, cpus=0, gpus=0))
+            here = stack.enter_context(connect.cluster(address=asked.address, cpus=0, gpus=0))
         if before is not None:
             asked = packing.as_before(asked, before.record.asked["gpus_per_trial"], here)
         prepared = prepare(task_name, asked, resources=here)
@@ -95,7 +97,7 @@ def _search(task_name: str, asked: Asked, before: "Before | None" = None) -> Sea
         if asked.address is None:
             slots = packing.most_slots(prepared, here)
             cpus, gpus = slots * asked.cpus_per_trial, int(here.get("GPU", 0))
-            ready = stack.enter_context(tune.cluster_ahead(cpus=cpus, gpus=gpus))
+            ready = stack.enter_context(connect.cluster_ahead(cpus=cpus, gpus=gpus))
         store = _fill_store(prepared)
         if before is None:
             prepared = packing.settled(prepared, store, here)

@@ -102,6 +102,11 @@ class SearchRecord:
             return trials
         return self.finals + sum(not trial.of for trial in self.trials.values())
 
+    @property
+    def scored(self) -> list[str]:
+        """Trials that ended with an epoch or more, which are to leave predictions."""
+        return [name for name, trial in self.trials.items() if trial.state in FINISHED and trial.reports]
+
     def ranked(self) -> list[TrialRecord]:
         """Trials that have a score, best first; equal scores in the order of their numbers."""
         scored = [t for t in self.trials.values() if t.value is not None and t.state != "FAIL"]

@@ -20,6 +20,8 @@ PROBED_PICTURES = 64
 
 
 Strategy = Literal["asha", "guided"]
+LOCAL = "local"
+"""For --address: this machine, also where a search that is gone on with ran on a cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,7 @@ class Asked:
     finals: Wanted = field(default_factory=Wanted)
     seed: int = 0
     address: str | None = None
+    """Of the Ray cluster to run on; None starts a Ray on this machine."""
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     weights: Path | None = None
     """A file or folder of pretrained weights, where they cannot be fetched."""

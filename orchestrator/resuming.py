@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from orchestrator import journal
 from orchestrator.finals import Wanted
 from orchestrator.folders import SearchFolder
-from orchestrator.journal import FINISHED, Event, SearchRecord
+from orchestrator.journal import Event, SearchRecord
 from orchestrator.prepare import Asked
 from trainables.errors import DataError, UsageError
 
@@ -65,9 +65,7 @@ def before(folder: SearchFolder) -> Before:
     """What the journal tells. Raises DataError where it is damaged before its last line."""
     record = journal.read(folder.journal)
     events, _ = journal.tail(folder.journal)
-    ended = [t for t in record.trials.values() if t.state in FINISHED and t.reports]
-    unwritten = [t.trial_id for t in ended if not (folder.trial(t.trial_id) / "test.npz").exists()]
-    return Before(events=tuple(events), record=record, unwritten=tuple(unwritten))
+    return Before(events=tuple(events), record=record, unwritten=tuple(folder.unwritten(record.scored)))
 
 
 def require_same(found: Before, fingerprint: str) -> None:

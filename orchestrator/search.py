@@ -5,14 +5,14 @@ python -m orchestrator.search TASK
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from orchestrator import cli, plan
 from orchestrator.finals import FinalOn, Wanted
 from orchestrator.job import SearchResult, how_to_go_on, resume, search
-from orchestrator.prepare import Asked, Strategy, prepare
+from orchestrator.prepare import LOCAL, Asked, Strategy, prepare
 from orchestrator.room import parse_size
 from orchestrator.standing import read_board
 from orchestrator.summary import show_plan, show_result
@@ -76,7 +76,7 @@ def main(
     final_on: OnWhat = "auto",
     folds: Folds = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
-    address: Annotated[str | None, typer.Option(help="A running Ray cluster, or auto.")] = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster, auto, or local.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Fix a parameter: key=value.")] = None,
     weights: Weights = None,
     share: Share = None,
@@ -99,7 +99,8 @@ def main(
     most = None if disk is None else parse_size(disk)
     if resume_id is not None:
         more = {"trials": trials, "time_limit_s": limit, "disk": most}
-        _end(resume(task, out, resume_id, more={k: v for k, v in more.items() if v}), as_json, leaderboard)
+        changed = {k: v for k, v in more.items() if v} | where(address)
+        _end(resume(task, out, resume_id, more=changed), as_json, leaderboard)
         return
     asked = Asked(
         data=data,
@@ -114,7 +115,7 @@ def main(
         top_k=top_k,
         finals=Wanted(seeds=final, epochs=final_epochs, folds=folds or 0, on=final_on),
         seed=seed,
-        address=address,
+        **where(address),
         settings=plan.parse_settings(settings or []),
         weights=weights,
         search_id=search_id,
@@ -127,6 +128,13 @@ def main(
     if leaderboard is not None:
         read_board(leaderboard, load_task(task).metric)  # a broken one is told before anything is spent
     _end(search(task, asked), as_json, leaderboard)
+
+
+def where(address: str | None) -> dict[str, Any]:
+    """What --address asks for; nothing where it is left out, so that --resume stays where the search was."""
+    if address is None:
+        return {}
+    return {"address": None} if address == LOCAL else {"address": address}
 
 
 def _end(result: SearchResult, as_json: bool, board: Path | None) -> None:
@@ -161,6 +169,7 @@ python -m orchestrator.search my_task.py --data my_data/
 python -m orchestrator.search food11 --set optimizer=sgd --dry-run
 python -m orchestrator.search food11 --time 8h --disk 20GB
 python -m orchestrator.search food11 --resume
+python -m orchestrator.search food11 --resume --address local
 python -m orchestrator.search food11 --replay 0012
 """
 

@@ -2,20 +2,16 @@
 
 import contextlib
 import errno
-import logging
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 os.environ.update(
-    RAY_USAGE_STATS_ENABLED="0",
     RAY_AIR_NEW_OUTPUT="0",
-    RAY_DEDUP_LOGS="0",
     TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
     TUNE_DISABLE_SIGINT_HANDLER="1",
     TUNE_DISABLE_STRICT_METRIC_CHECKING="1",
@@ -23,16 +19,13 @@ os.environ.update(
     TUNE_PRINT_ALL_TRIAL_ERRORS="0",
     TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S="0",
 )
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
-import ray
 from ray import tune
-from ray._private import ray_constants
 from ray.tune.error import TuneError
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from orchestrator.cluster import Lodging, code, has_others, reason, resources, served
+from orchestrator.cluster import Lodging, has_others, reason, served
 from orchestrator.conductor import Conductor
 from orchestrator.display import say
 from orchestrator.folders import SearchFolder
@@ -42,7 +35,6 @@ from orchestrator.slot import Assignment, Slot
 from trainables.errors import OrchestratorError
 
 SETTLE_S = 60.0
-STARTS, TOO_LATE = 3, "timed out during startup"
 FULL = os.strerror(errno.ENOSPC)
 
 
@@ -218,74 +210,6 @@ def _id(trial: Any) -> str:
     return str(trial.config["trial_id"])
 
 
-@contextlib.contextmanager
-def cluster(*, address: str | None, cpus: int, gpus: int) -> Iterator[dict[str, float]]:
-    """A running Ray, local unless `address` is given; yields its resources ("CPU", "GPU").
-
-    Raises OrchestratorError when no Ray answers at the address.
-    """
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-    try:
-        if address is None:
-            with _on_loopback():
-                # "local": not a Ray that happens to run on this machine, which nobody asked for
-                _init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
-        else:
-            ray.init(address=address, runtime_env=code(), **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise OrchestratorError(
-            f"No Ray to run on: {error}", fix="Start one (`ray up cluster.yaml`), or leave --address out."
-        ) from error
-    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        yield resources()
-    finally:
-        ray.shutdown()
-
-
-def _init(**how: Any) -> None:
-    """Start a Ray. One that is not up within Ray's own half minute, on a busy machine, is started anew.
-
-    Raises RuntimeError where the last of `STARTS` is not up either.
-    """
-    for start in range(1, STARTS + 1):
-        try:
-            ray.init(**how)
-            return
-        except Exception as error:  # Ray raises this one as nothing more special
-            if TOO_LATE not in str(error):
-                raise
-            ray.shutdown()
-            if start == STARTS:
-                raise RuntimeError(f"it was not up within 30 s, {STARTS} times: a busy machine.") from None
-            say("Ray is not up within 30 s on this busy machine: starting it once more.")
-
-
-@contextlib.contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Ray started here listens on 127.0.0.1 alone; elsewhere than on Linux that is its default."""
-    before = os.environ.get(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR)
-    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = True
-        if before is None:
-            del os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR]
-        else:
-            os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = before
-
-
-@contextlib.contextmanager
-def cluster_ahead(*, cpus: int, gpus: int) -> Iterator[Callable[[], dict[str, float]]]:
-    """A local Ray that starts in the background; what is yielded waits for it and gives its resources."""
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(1, "ray") as thread:
-        starting = thread.submit(stack.enter_context, cluster(address=None, cpus=cpus, gpus=gpus))
-        yield starting.result
-
-
 def go_on() -> None:
     """Holds nothing up."""
 
@@ -305,6 +229,24 @@ def run(
     where the cluster has nodes that cannot run them, DataError where the journal cannot be written.
     """
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(conductor.slots)
+    while True:
+        _run(conductor, workplace, actor, cpus=cpus, gpus=gpus, hold=hold)
+        settle(conductor.record, workplace.folder)
+        lost = workplace.folder.unwritten(conductor.record.scored)
+        if not conductor.write_again(lost):
+            return
+        say(f"No predictions came of the trials {', '.join(lost)}: another process makes them.")
+
+
+def _run(
+    conductor: Conductor,
+    workplace: Workplace,
+    actor: type[TrialActor],
+    *,
+    cpus: int,
+    gpus: float,
+    hold: Callable[[], object],
+) -> None:
     with contextlib.ExitStack() as stack:
         head = stack.enter_context(_served(conductor, workplace)) if has_others() else ""
         workplace = replace(workplace, on_gpu=gpus > 0, head=head, environment=environment(gpus))
@@ -313,7 +255,6 @@ def run(
             _tuner(conductor, workplace, trainable, hold).fit()
         except TuneError as error:  # of what a scheduler raises Tune keeps the text alone
             raise conductor.journal.refused or error from error
-    settle(conductor.record, workplace.folder)
 
 
 def _served(conductor: Conductor, workplace: Workplace) -> contextlib.AbstractContextManager[str]:

@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from safetensors.torch import save_file
 
 from benchmarks.reporting import made_up_search
-from orchestrator import cluster, tune
+from orchestrator import cluster, connect, tune
 from orchestrator.conductor import Conductor
 from orchestrator.copies import SCRATCH, mark_of
 from orchestrator.slot import Assignment
@@ -56,7 +56,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folders = [root / "one", root / "two"]
     nodes = [running.add_node(num_cpus=1, env_vars={SCRATCH: str(folder)}) for folder in folders]
     try:
-        with tune.cluster(address=running.address, cpus=0, gpus=0):
+        with connect.cluster(address=running.address, cpus=0, gpus=0):
             yield Site(running, nodes, folders)
     finally:
         running.shutdown()

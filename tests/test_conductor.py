@@ -221,3 +221,23 @@ def test_no_trial_hangs_before_an_epoch_was_timed(conductor: Conductor) -> None:
     later = conductor.suggest()
     assert later is not None
     assert later.silent == SILENCE_S + 3.0 * SILENT_EPOCHS
+
+
+def test_lost_predictions_are_written_again_once(conductor: Conductor) -> None:
+    for value in (0.5, 0.6, 0.7, 0.8):
+        run(conductor, [value] * 4)
+    assert not conductor.write_again(["0001"]), "the search has not said yet that it is over"
+    assert conductor.over
+    assert conductor.write_again(["0001"])
+    request = conductor.suggest()
+    assert request is not None
+    assert (request.trial_id, request.finish) == ("0001", True)
+    assert conductor.suggest() is None
+    assert conductor.over
+    assert not conductor.write_again(["0001"])
+
+
+def test_nothing_is_written_again_by_who_was_told_to_stop(conductor: Conductor) -> None:
+    run(conductor, [0.5] * 4)
+    conductor.stop("interrupted by SIGINT")
+    assert not conductor.write_again(["0000"])

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "orchestrator": PACKAGES,
 }
 ONLY_IN = {
-    "ray": ("orchestrator/tune.py", "orchestrator/cluster.py"),
+    "ray": ("orchestrator/tune.py", "orchestrator/cluster.py", "orchestrator/connect.py"),
     "optuna": ("orchestrator/study.py", "orchestrator/evidence/importance.py"),
     "mlflow": ("orchestrator/tracking.py",),
     "weasyprint": ("orchestrator/document/pdf.py",),

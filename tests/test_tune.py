@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.reporting import InstantActor, made_up_search
-from orchestrator import journal, tune
+from orchestrator import connect, journal, tune
 from orchestrator.conductor import REPORT_FIELDS, Conductor
 
 SLOTS = 2
@@ -16,7 +16,7 @@ SLOTS = 2
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[None]:
-    with tune.cluster(address=None, cpus=SLOTS, gpus=0):
+    with connect.cluster(address=None, cpus=SLOTS, gpus=0):
         yield
 
 

@@ -57,13 +57,16 @@ def go_on(folder: SearchFolder, *, again: bool = True) -> int | None:
     missing = _missing(record, plan.trials(), again=again)
     if not missing:
         return None
-    from orchestrator import tune
+    from orchestrator import connect
 
     task = load_task(source_of(record.asked))
     task = task.under(space_of(record.asked, task.space))
     slots = min(record.asked["slots"], len(missing))
     cpus, gpus = record.asked["cpus_per_trial"], record.asked["gpus_per_trial"]
-    with resuming.alone(folder), tune.cluster(address=None, cpus=slots * cpus, gpus=math.ceil(slots * gpus)):
+    with (
+        resuming.alone(folder),
+        connect.cluster(address=None, cpus=slots * cpus, gpus=math.ceil(slots * gpus)),
+    ):
         folder.stop.unlink(missing_ok=True)
         return _conduct(folder, task, record, missing, slots)
 

@@ -9,6 +9,8 @@ from orchestrator.chaos.invariants import require_equal, require_repeats, requir
 from orchestrator.chaos.rig import ENDS_S, EPOCHS, TRIALS, Rig, Running, Unexpected, wait_for
 from orchestrator.folders import SearchFolder
 
+CUT_OFF, ENDED = "cut-off", "ended"
+"""States from which several faults begin."""
 FILL_IN = "fill it in with"
 """A search says so of what MLflow misses, on a busy machine too."""
 
@@ -68,13 +70,25 @@ class Cell:
         """
         self.struck(running, reports, signal.SIGKILL)
 
+    def begin_cut_off(self) -> None:
+        """Begin from a search whose driver was killed at a random moment, the same for all such faults."""
+        self.rig.begin_from(self.name, lambda: self.killed(self.rig.search(self.name), self.late_moment()))
+
+    def begin_ended(self) -> None:
+        """Begin from a search that ended undisturbed."""
+        self.rig.begin_from(self.name, lambda: self.require_ended(self.rig.search(self.name)))
+
     def require_ended(self, running: Running, code: int = 0) -> None:
+        """Raises Unexpected unless it ends with the code, in words, and leaves nothing running."""
+        self.require_code(running, code)
+        self.rig.require_none_left()
+
+    def require_code(self, running: Running, code: int = 0) -> None:
         """Raises Unexpected unless it ends with the code, in words instead of a traceback."""
         found = running.end()
         if found != code:
             raise Unexpected(f"exit code {found} instead of {code}: {running.tail}")
         running.require_words()
-        self.rig.require_none_left()
 
     def require_whole(self) -> None:
         """Raises Unexpected unless the search is whole, MLflow once what it misses is filled in."""
@@ -116,3 +130,5 @@ class Fault:
     strike: Callable[[Cell], None]
     quick: bool = False
     """Whether it takes a second or two, for it starts no search."""
+    state: str = ""
+    """Name of the state that it begins from, where others begin from the same; they follow each other."""

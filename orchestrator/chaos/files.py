@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.chaos.cells import Cell, Fault
+from orchestrator.chaos.cells import CUT_OFF, ENDED, Cell, Fault
 from orchestrator.chaos.rig import Unexpected
 
 GROUP = "file"
@@ -35,10 +35,6 @@ def emptied(_: Cell, path: Path) -> None:
     path.write_bytes(b"")
 
 
-def _cut_off(cell: Cell) -> None:
-    cell.killed(cell.rig.search(cell.name), cell.late_moment())
-
-
 def _resumed(cell: Cell) -> None:
     cell.require_ended(cell.rig.resume(cell.name))
     cell.require_as_if_nothing_had_been(repeats=cell.reports)
@@ -46,7 +42,7 @@ def _resumed(cell: Cell) -> None:
 
 def _recovers(cell: Cell, *, pattern: str, damage: Damage) -> None:
     """Damage all files of a name; those that are not there at the time cannot be."""
-    _cut_off(cell)
+    cell.begin_cut_off()
     for path in sorted(cell.folder.path.glob(pattern)):
         damage(cell, path)
     _resumed(cell)
@@ -54,7 +50,7 @@ def _recovers(cell: Cell, *, pattern: str, damage: Damage) -> None:
 
 def _is_refused(cell: Cell, *, damage: Damage, code: int, says: str) -> None:
     """The journal is the truth: without it, or with a doubtful one, nothing is guessed."""
-    _cut_off(cell)
+    cell.begin_cut_off()
     path = cell.folder.journal
     before = path.read_bytes()
     damage(cell, path)
@@ -69,9 +65,9 @@ def _is_refused(cell: Cell, *, damage: Damage, code: int, says: str) -> None:
     _resumed(cell)
 
 
-def _ended(cell: Cell, *, pattern: str, damage: Damage) -> None:
+def _makes_again(cell: Cell, *, pattern: str, damage: Damage) -> None:
     """A search that ended has its results made again by --resume."""
-    cell.require_ended(cell.rig.search(cell.name))
+    cell.begin_ended()
     for path in sorted(cell.folder.path.glob(pattern)):
         damage(cell, path)
     _resumed(cell)
@@ -79,19 +75,23 @@ def _ended(cell: Cell, *, pattern: str, damage: Damage) -> None:
 
 def _store(cell: Cell, *, damage: Damage) -> None:
     """The decoded pictures, which can be made again from the data."""
-    _cut_off(cell)
+    cell.begin_cut_off()
     stores = [path for path in (cell.rig.out / "stores").rglob("*") if path.is_file() and path.name[0] != "."]
     damage(cell, max(stores, key=lambda path: path.stat().st_size))
     _resumed(cell)
 
 
 def _recovering(name: str, pattern: str, damage: Damage) -> Fault:
-    return Fault(GROUP, name, AS_IF, functools.partial(_recovers, pattern=pattern, damage=damage))
+    return Fault(
+        GROUP, name, AS_IF, functools.partial(_recovers, pattern=pattern, damage=damage), state=CUT_OFF
+    )
 
 
 def _remade(name: str, pattern: str, damage: Damage) -> Fault:
     expected = "--resume of the ended search makes it again, the same"
-    return Fault(GROUP, name, expected, functools.partial(_ended, pattern=pattern, damage=damage))
+    return Fault(
+        GROUP, name, expected, functools.partial(_makes_again, pattern=pattern, damage=damage), state=ENDED
+    )
 
 
 FAULTS = (
@@ -101,20 +101,28 @@ FAULTS = (
         "journal: a bit flipped",
         REFUSED,
         functools.partial(_is_refused, damage=flipped, code=1, says="damaged"),
+        state=CUT_OFF,
     ),
     Fault(
         GROUP,
         "journal deleted",
         REFUSED,
         functools.partial(_is_refused, damage=deleted, code=2, says="search"),
+        state=CUT_OFF,
     ),
     _recovering("checkpoints: a bit flipped in one", "trials/*/checkpoints/0.checkpoint", flipped),
     _recovering("checkpoints truncated, all", "trials/*/checkpoints/*.checkpoint", truncated),
     _recovering("search.json deleted", "search.json", deleted),
     _recovering("tracking.json truncated", "tracking.json", emptied),
     _recovering("predictions of ended trials deleted", "trials/*/test.npz", deleted),
-    Fault(GROUP, "decoded pictures truncated", AS_IF, functools.partial(_store, damage=truncated)),
-    Fault(GROUP, "decoded pictures deleted", AS_IF, functools.partial(_store, damage=deleted)),
+    Fault(
+        GROUP,
+        "decoded pictures truncated",
+        AS_IF,
+        functools.partial(_store, damage=truncated),
+        state=CUT_OFF,
+    ),
+    Fault(GROUP, "decoded pictures deleted", AS_IF, functools.partial(_store, damage=deleted), state=CUT_OFF),
     _remade("ensemble.json truncated", "ensemble.json", truncated),
     _remade("submission deleted", "submission.csv", deleted),
     _remade("leaderboard.csv emptied", "leaderboard.csv", emptied),
@@ -122,6 +130,7 @@ FAULTS = (
         GROUP,
         "weights truncated",
         "the answers, which are stored, stay as they were",
-        functools.partial(_ended, pattern="trials/*/weights.safetensors", damage=truncated),
+        functools.partial(_makes_again, pattern="trials/*/weights.safetensors", damage=truncated),
+        state=ENDED,
     ),
 )

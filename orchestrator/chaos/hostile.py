@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from orchestrator.chaos.cells import Cell, Fault
+from orchestrator.chaos.cells import CUT_OFF, Cell, Fault
 from orchestrator.chaos.rig import TASK_FILE, Skipped, Unexpected
 
 GROUP = "hostile"
@@ -66,7 +66,7 @@ def _bursting(archive: Path, _: Path) -> None:
 def _poisoned_checkpoint(cell: Cell) -> None:
     """In the place of a trial's own; the trial goes on from the one before, or begins again."""
     sign = cell.rig.home / f"{cell.name}.sign"
-    cell.killed(cell.rig.search(cell.name), cell.late_moment())
+    cell.begin_cut_off()
     for path in cell.folder.path.glob("trials/*/checkpoints/*.checkpoint"):
         path.write_bytes(pickle.dumps(_Harm(sign)))
     cell.require_ended(cell.rig.resume(cell.name))
@@ -160,7 +160,11 @@ FAULTS = (
     Fault(GROUP, "archive holds a link", REFUSED, functools.partial(_archive, make=_linking), quick=True),
     Fault(GROUP, "archive is a bomb", REFUSED, functools.partial(_archive, make=_bursting), quick=True),
     Fault(
-        GROUP, "checkpoint is a pickle", "its code never runs; as if nothing had been", _poisoned_checkpoint
+        GROUP,
+        "checkpoint is a pickle",
+        "its code never runs; as if nothing had been",
+        _poisoned_checkpoint,
+        state=CUT_OFF,
     ),
     Fault(GROUP, "weights are a pickle with code", REFUSED, _poisoned_weights),
     Fault(GROUP, "records of another user", "refused without --trust", _of_another_user, quick=True),

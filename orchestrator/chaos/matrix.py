@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.chaos import disks, drivers, files, hostile, trackers, trials
+from orchestrator.chaos import disks, drivers, files, hostile, nodes, trackers, trials
 from orchestrator.chaos.cells import Cell, Fault
 from orchestrator.chaos.rig import Rig, Skipped, Unexpected
 from orchestrator.folders import SearchFolder
@@ -20,6 +20,7 @@ from trainables.errors import OrchestratorError
 FAULTS: tuple[Fault, ...] = (
     *drivers.FAULTS,
     *trials.FAULTS,
+    *nodes.FAULTS,
     *files.FAULTS,
     *trackers.FAULTS,
     *disks.FAULTS,
@@ -61,24 +62,35 @@ def run(
     rigs: queue.Queue[tuple[Rig, SearchFolder]] = queue.Queue()
     lock, found = threading.Lock(), list[Outcome]()
 
-    def tried(fault: Fault, turn: int) -> None:
+    def tried(alike: Sequence[Fault], turn: int) -> None:
         rig, whole = rigs.get()
         try:
-            outcome = attempt(rig, whole, fault, turn=turn, seed=seed)
+            for fault in alike:
+                outcome = attempt(rig, whole, fault, turn=turn, seed=seed)
+                with lock:
+                    found.append(outcome)
+                    heard(outcome)
         finally:
             rigs.put((rig, whole))
-        with lock:
-            found.append(outcome)
-            heard(outcome)
 
     with ThreadPoolExecutor(len(cores)) as pool:
         for made in pool.map(lambda core: undisturbed(home, core), cores):
             rigs.put(made)
         # turn by turn, so that a matrix that is cut short has tried each fault
-        list(pool.map(lambda one: tried(*one), [(f, turn) for turn in range(times) for f in faults]))
+        jobs = [(alike, turn) for turn in range(times) for alike in together(faults)]
+        list(pool.map(lambda job: tried(*job), jobs))
     while not rigs.empty():
         rigs.get()[0].require_none_left(agents=True)
     return found
+
+
+def together(faults: Sequence[Fault]) -> list[tuple[Fault, ...]]:
+    """Faults that begin from the same state, which is made once for them; the others each alone."""
+    alike: dict[str, tuple[Fault, ...]] = {}
+    for number, fault in enumerate(faults):
+        key = fault.state or str(number)
+        alike[key] = (*alike.get(key, ()), fault)
+    return sorted(alike.values(), key=len, reverse=True)  # the long ones first: all cores end together
 
 
 def undisturbed(home: Path, core: int) -> tuple[Rig, SearchFolder]:
@@ -93,7 +105,8 @@ def undisturbed(home: Path, core: int) -> tuple[Rig, SearchFolder]:
 
 def attempt(rig: Rig, whole: SearchFolder, fault: Fault, *, turn: int, seed: int) -> Outcome:
     """Try a fault once; `whole` is the undisturbed search of the rig."""
-    name = f"{fault.group}-{FAULTS.index(fault)}-{turn}"
+    label = f"{fault.group}-{FAULTS.index(fault)}-{turn}"
+    name = f"{fault.state}-{turn}" if fault.state else label
     cell = Cell(rig, name, whole, random.Random(f"{seed}/{fault.group}/{fault.name}/{turn}"))
     began = time.monotonic()
     problem = skipped = ""
@@ -103,7 +116,9 @@ def attempt(rig: Rig, whole: SearchFolder, fault: Fault, *, turn: int, seed: int
         skipped = str(reason)
     except Exception as error:  # whatever a fault brings about is an outcome, and the matrix goes on
         problem = error.what if isinstance(error, OrchestratorError) else f"{type(error).__name__}: {error}"
-    if not problem:
+    if problem:
+        rig.set_aside(name, rig.home / "red" / label)
+    else:
         rig.remove(name)
         shutil.rmtree(rig.home / name, ignore_errors=True)
     seconds = time.monotonic() - began

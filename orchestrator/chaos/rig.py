@@ -7,10 +7,11 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,13 +115,13 @@ class Rig:
         self,
         name: str,
         *more: str,
-        fault: Mapping[str, Any] | None = None,
+        faults: Sequence[Mapping[str, Any]] = (),
         limits: Mapping[int, int] | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Running:
         """A new search of `TRIALS` trials, whose id is `name`, under `limits` of the module resource."""
         bounds = ["--trials", str(TRIALS), "--max-epochs", str(EPOCHS), "--data", str(self.home / "data")]
-        told = dict(env or {}) if fault is None else {FAULT: json.dumps(fault)}
+        told = {FAULT: json.dumps(list(faults)), **(env or {})}
         return self.command(
             "search", str(TASK_FILE), *bounds, "--id", name, *more, name=name, limits=limits, env=told
         )
@@ -136,14 +137,26 @@ class Rig:
         limits: Mapping[int, int] | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Running:
-        """`python -m orchestrator.MODULE`, which says what it says into a file."""
-        path = self.home / f"{name}.said"
+        """`python -m orchestrator.MODULE`; see `start`."""
         where = [] if module == "tracker" else ["--out", str(self.out)]
+        words = [sys.executable, "-m", f"orchestrator.{module}", *arguments, *where]
+        return self.start(words, name=name, limits=limits, env=env)
+
+    def start(
+        self,
+        words: Sequence[str],
+        *,
+        name: str,
+        limits: Mapping[int, int] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Running:
+        """A command in a process group of its own, which says what it says into the file `name`.said."""
+        path = self.home / f"{name}.said"
         plain = {**PLAIN, WITNESS: str(self.witness)}
         # not into pipes: what a killed search leaves for a moment would hold them open
         with path.open("ab") as said:
             process = subprocess.Popen(
-                [sys.executable, "-m", f"orchestrator.{module}", *arguments, *where],
+                words,
                 env={**os.environ, **plain, **(env or {})},
                 stdout=said,
                 stderr=said,
@@ -193,6 +206,32 @@ class Rig:
                 _kill(pid)
             raise Unexpected(f"left running: {', '.join(left.values())}")
 
+    def begin_from(self, name: str, make: Callable[[], None]) -> None:
+        """Let the search `name` be as `make` left it: journal, files, witness and what MLflow knows.
+
+        `make` is called the first time; later the state is brought back.
+        """
+        kept = self.home / "kept" / name
+        if not kept.exists():
+            make()
+            self.require_none_left()
+            _copy_all(self._state(name, kept))
+        else:
+            shutil.rmtree(self.folder(name).path, ignore_errors=True)
+            _copy_all((there, here) for here, there in self._state(name, kept))
+
+    def _state(self, name: str, kept: Path) -> list[tuple[Path, Path]]:
+        """Where the state of a search lies, and where it is kept."""
+        parts = (self.folder(name).path, self.witness, self.out / "mlflow.db", self.home / f"{name}.said")
+        return [(part, kept / part.name) for part in parts]
+
+    def set_aside(self, name: str, place: Path) -> None:
+        """Let what a search left lie in `place`."""
+        place.mkdir(parents=True, exist_ok=True)
+        for path in (self.folder(name).path, self.home / f"{name}.said"):
+            if path.exists():
+                shutil.move(path, place)
+
     def remove(self, name: str) -> None:
         shutil.rmtree(self.folder(name).path, ignore_errors=True)
         (self.home / f"{name}.said").unlink(missing_ok=True)
@@ -206,6 +245,21 @@ def wait_for(holds: Callable[[], bool], seconds: float, *, every: float = LOOK_S
             return False
         time.sleep(every)
     return True
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+    return port
+
+
+def _copy_all(pairs: Iterable[tuple[Path, Path]]) -> None:
+    for source, target in pairs:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True)
+        else:
+            shutil.copy2(source, target)
 
 
 def _processes_with(setting: str) -> Iterator[int]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.chaos.cells import FILL_IN, Cell, Fault
-from orchestrator.chaos.rig import Rig, Running, Unexpected, wait_for
+from orchestrator.chaos.rig import Rig, Running, Unexpected, free_port, wait_for
 
 GROUP = "MLflow"
 EXPECTED = "the search is as if nothing had been; what MLflow misses is told and filled in later"
@@ -23,7 +23,7 @@ DELAY_S = 1.5
 
 
 def _down(cell: Cell) -> None:
-    uri = f"http://127.0.0.1:{_free_port()}"
+    uri = f"http://127.0.0.1:{free_port()}"
     running = cell.rig.search(cell.name, env={"MLFLOW_TRACKING_URI": uri})
     cell.require_ended(running)
     _require_told(running)
@@ -89,7 +89,7 @@ def _database(rig: Rig) -> Path:
 @contextlib.contextmanager
 def _server(rig: Rig, *, port: int | None = None) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """A real server on the rig's database; its address and process."""
-    port = port or _free_port()
+    port = port or free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     store = ["--backend-store-uri", f"sqlite:///{_database(rig)}", "--workers", "1"]
     place = ["--artifacts-destination", str(rig.out / "mlartifacts")]
@@ -113,12 +113,6 @@ def _answers(port: int) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-    return port
 
 
 @contextlib.contextmanager
