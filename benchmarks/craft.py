@@ -1,14 +1,16 @@
 """Each piece of craft on against off: what it is worth, with an interval, on real pictures.
 
-python -m benchmarks.craft [--task digits|food11] [--data DIR] [--seeds N] [--epochs N] [--only A,B] [--json]
+python -m benchmarks.craft [--task digits|food11|aptos2019] [--data DIR] [--seeds N] [--epochs N]
+                           [--only A,B] [--json]
 
 A small network of our own is trained from scratch, with a piece and without it, on the same images in the
 same splits from the same seed, one thread each and two at a time. Every seed cuts the labelled images anew:
-half to train on, a tenth to choose the best epoch, the rest to report its accuracy. Shown is the mean over
+half to train on, a tenth to choose the best epoch, the rest to report its score. Shown is the mean over
 the seeds of the difference, on less off, in points, with its 95 % interval (Student's t over the pairs):
 "tie" where it holds zero. Of so many pieces one in twenty lies outside of it by chance. "time" is CPU time on
 over CPU time off. Pieces against imbalance are tried on a training part of which the classes keep ever less,
-down to a tenth; pieces of fine-tuning start from a network that learned the other half of the classes.
+down to a tenth; pieces of fine-tuning start from a network that learned the other half of the classes. How
+ordered grades are learned is tried on tasks that have them, by their own metric, without fitted thresholds.
 """
 
 import argparse
@@ -29,6 +31,7 @@ from typing import Any, Literal
 import numpy as np
 
 from trainables.config import trial_config
+from trainables.kinds.ordinal import Ordinal
 from trainables.splits import stratified
 from trainables.store import Part, Store, open_store, prepare
 from trainables.task import PARTS, Sample, Splits, Task, load_task
@@ -63,6 +66,18 @@ BASES: dict[str, dict[str, Any]] = {
         "schedule": "onecycle",
         "rotation": 10.0,
         "translate": 0.1,
+    },
+    "aptos2019": {
+        "model": "convnet",
+        "image_size": 64,
+        "depth": 4,
+        "width": 16,
+        "epochs": 12,
+        "batch_size": 32,
+        "lr": 0.004,
+        "schedule": "onecycle",
+        "flip": True,
+        "rotation": 8.0,
     },
     "food11": {
         "model": "convnet",
@@ -103,7 +118,11 @@ PIECES: dict[str, Piece] = {
     "randaugment": Piece(changes={"augment": "randaugment"}),
     "trivialaugment": Piece(changes={"augment": "trivialaugment"}),
     "patience": Piece(changes={"patience": 4}),
+    "regression": Piece(changes={"ordinal": "regression"}),
+    "cumulative": Piece(changes={"ordinal": "cumulative"}),
 }
+ORDERED = frozenset({"regression", "cumulative"})
+"""Pieces for grades in an order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +141,7 @@ class Job:
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     accuracy: float
-    """Per cent of the reported images, by the best epoch."""
+    """The task's metric of the reported images in per cent, by the best epoch."""
     seconds: float
     """Of CPU time."""
 
@@ -233,6 +252,12 @@ def thinned(samples: Iterable[Sample], num_classes: int, *, seed: int) -> tuple[
     return tuple(kept)
 
 
+def suited(task_name: str) -> list[str]:
+    """The pieces that a task can be trained with."""
+    ordered = isinstance(load_task(task_name).kind, Ordinal)
+    return [name for name in PIECES if ordered or name not in ORDERED]
+
+
 def measure(task_name: str, folder: Path, asked: argparse.Namespace, names: list[str]) -> dict[str, Any]:
     base = BASES[task_name] | ({} if asked.epochs is None else {"epochs": asked.epochs})
     task = load_task(task_name)
@@ -253,6 +278,7 @@ def measure(task_name: str, folder: Path, asked: argparse.Namespace, names: list
     return {
         "name": "craft",
         "task": task_name,
+        "metric": task.metric.name,
         "seeds": asked.seeds,
         "base": base,
         "pieces": {
@@ -301,7 +327,8 @@ def compare(pairs: list[tuple[Outcome, Outcome]]) -> dict[str, Any]:
 
 def table(figures: Mapping[str, Any]) -> str:
     lines = [
-        f"{figures['task']}, {figures['seeds']} seeds, {figures['base']['epochs']} epochs; accuracy in %",
+        f"{figures['task']}, {figures['seeds']} seeds, {figures['base']['epochs']} epochs; "
+        f"{figures['metric']} in %",
         f"{'piece':18}{'off':>7}{'on':>7}{'gain':>7}   {'95 % interval':19}{'':8}{'time':>5}  changes",
     ]
     for name, found in figures["pieces"].items():
@@ -326,7 +353,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="names of pieces, joined by commas; all without it")
     parser.add_argument("--json", action="store_true", help="one line of JSON instead of the table")
     asked = parser.parse_args()
-    names = [name for name in asked.only.split(",") if name] or list(PIECES)
+    names = [name for name in asked.only.split(",") if name] or suited(asked.task)
     if unknown := set(names) - set(PIECES):
         parser.error(f"no such piece: {', '.join(sorted(unknown))}; there are {', '.join(PIECES)}")
     if asked.seeds < 2:

@@ -225,8 +225,8 @@ def stretch_of(trial: TrialRecord, metric: Metric) -> float:
 def how_many(finals: Finals, pace: Pace, *, seconds: float, slots: int, stretch: float = 1.0) -> int:
     """Trainings that `seconds` hold on so many slots, in whole rounds or groups of folds, or 0.
 
-    Each is to run `stretch` times as long as the trial that it is of, where the time holds at least a round
-    of these. A final shorter than its trial would be worth less than going on with the search.
+    Each is to run about `stretch` times as long as the trial that it is of, where the time holds at least a
+    round of these. A final shorter than its trial would be worth less than going on with the search.
     """
     if math.isinf(seconds):
         return finals.most
@@ -235,7 +235,11 @@ def how_many(finals: Finals, pace: Pace, *, seconds: float, slots: int, stretch:
     if usable < math.ceil(parts / slots) * shortest:
         return 0
     each = pace.takes(finals.epochs or stretch * pace.epochs, finals.growth)
-    whole = slots * int(usable / each) if parts == 1 else parts * int(usable * slots / (parts * each))
+    round_up = 0.5 if stretch > 1 else 0.0  # further members are worth more than the last of a stretch
+    if parts == 1:
+        whole = slots * int(usable / each + round_up)
+    else:
+        whole = parts * int(usable * slots / (parts * each) + round_up)
     return min(finals.most, max(whole, slots if parts == 1 else parts))
 
 

@@ -91,7 +91,13 @@ def test_only_an_interval_without_zero_is_a_verdict() -> None:
 
 def test_the_table_has_a_line_a_piece() -> None:
     found = compare(outcomes((50, 51), (60, 62))) | {"changes": {"mixup": 0.2}, "data": "long_tail"}
-    figures = {"task": "digits", "seeds": 2, "base": {"epochs": 3}, "pieces": {"mixup": found}}
+    figures = {
+        "task": "digits",
+        "metric": "accuracy",
+        "seeds": 2,
+        "base": {"epochs": 3},
+        "pieces": {"mixup": found},
+    }
     lines = table(figures).splitlines()
     assert len(lines) == 3
     assert lines[2].startswith("mixup")
