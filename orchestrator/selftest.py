@@ -3,7 +3,9 @@
 python -m orchestrator.selftest
 """
 
+import dataclasses
 import json
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -34,6 +36,10 @@ def main(
     only: Annotated[
         list[str] | None, typer.Option(help="A group of faults, or part of a fault's name.")
     ] = None,
+    kills: Annotated[
+        int,
+        typer.Option(min=0, help="Kill the driver of one search so often, and compare with one left alone."),
+    ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random times.")] = 0,
     home: Annotated[
         Path | None,
@@ -43,12 +49,17 @@ def main(
     debug: cli.Debug = False,
 ) -> None:
     """Search the digits once; or, with --chaos, try every fault and print the matrix of outcomes."""
-    if chaos and not Path("/proc/self/environ").exists():
+    if (chaos or kills) and not Path("/proc/self/environ").exists():
         raise UsageError("The fault matrix needs Linux: it looks for what a search leaves running in /proc.")
+    if chaos and kills:
+        raise UsageError("--chaos and --kills are two things.", fix="Ask for one of them.")
     from orchestrator.chaos.matrix import FAULTS
 
     faults = _asked_for(FAULTS, only or []) if chaos else ()
     place = home or Path(tempfile.mkdtemp(prefix="selftest-"))
+    if kills:
+        _killed(place, kills, seed=seed, as_json=as_json)
+        return
     if not chaos:
         _search_once(place)
         return
@@ -75,6 +86,18 @@ def _search_once(place: Path) -> None:
     if code := running.end():
         raise Failed(f"A search of the digits ended with exit code {code}: {running.tail}", fix=str(place))
     say(f"A search of the digits with submission and MLflow works: {time.monotonic() - began:.0f} s, {place}")
+
+
+def _killed(place: Path, times: int, *, seed: int, as_json: bool) -> None:
+    """Raises Unexpected where the search did not survive as it must."""
+    from orchestrator.chaos import kills
+    from orchestrator.display import say
+
+    cores = sorted(os.sched_getaffinity(0))
+    found = kills.run(
+        place, kills=times, seed=seed, cores=cores, heard=lambda n: say(f"{n:4d} of {times} kills")
+    )
+    print(json.dumps(dataclasses.asdict(found)) if as_json else found.text)
 
 
 def _asked_for(faults: "tuple[Fault, ...]", only: list[str]) -> "tuple[Fault, ...]":
@@ -141,6 +164,7 @@ def _show(rows: list[dict[str, Any]], *, times: int, seed: int) -> None:
 
 EXAMPLES = """
 python -m orchestrator.selftest
+python -m orchestrator.selftest --kills 100
 python -m orchestrator.selftest --chaos
 python -m orchestrator.selftest --chaos --only driver --only journal --times 10
 """

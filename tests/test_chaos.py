@@ -87,3 +87,10 @@ def test_the_matrix_is_green(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     rows = json.loads(capsys.readouterr().out)["faults"]
     assert [row["fault"] for row in rows if row["red"]] == []
     assert len(rows) == len(FAULTS)
+
+
+@pytest.mark.slow
+def test_a_search_survives_ten_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    selftest.main(kills=10, home=tmp_path, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["again"] <= found["kills"]

@@ -107,5 +107,8 @@ class DenseTrainer:
         return self.kind.gather([part.ids[row] for row in rows], found)
 
     def _score(self, found: Predictions) -> float:
-        part = self.parts["valid"]
-        return self.task.metric.fn(found, part.targets.take(part.places))
+        part, task = self.parts["valid"], self.task
+        truth = part.targets.take(part.places)
+        if task.decides_trials and task.decision and len(found):
+            found = task.decision.apply(found, task.decision.fit(found, truth, task.metric))
+        return task.metric.fn(found, truth)

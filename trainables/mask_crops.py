@@ -177,7 +177,7 @@ def _enlarged(view: np.ndarray, masks: np.ndarray, side: int) -> tuple[np.ndarra
     """A view and its masks as squares of `side` px; the masks take the nearest pixel."""
     if len(view) == side:
         return view, masks
-    image = torch.from_numpy(np.ascontiguousarray(view)).permute(2, 0, 1)[None]
+    image = torch.from_numpy(np.array(view)).permute(2, 0, 1)[None]  # of a memory map nobody may write
     larger = F.interpolate(image, size=(side, side), mode="bilinear")[0].permute(1, 2, 0).numpy()
     nearest = F.interpolate(torch.from_numpy(masks)[None], size=(side, side), mode="nearest-exact")[0].numpy()
     return larger, nearest

@@ -55,6 +55,21 @@ def dice(logits: Tensor, masks: Tensor, config: "TrialConfig") -> Tensor:
     return (1 - (2 * both + smooth) / (total + smooth)).mean(1)
 
 
+def batch_dice(logits: Tensor, masks: Tensor, config: "TrialConfig") -> Tensor:
+    """One less the soft Dice of each class over all pictures of the batch together, the mean over the classes
+    that are there at all; the same for every picture.
+
+    Where a class is in few pictures, the Dice of each picture by itself mostly asks for nothing to be found.
+    """
+    probabilities, flat = torch.sigmoid(logits).transpose(0, 1).flatten(1), masks.transpose(0, 1).flatten(1)
+    there = flat.any(1)
+    if not there.any():
+        return logits.sum((1, 2, 3)) * 0
+    probabilities, flat = probabilities[there], flat[there]
+    both, total = (probabilities * flat).sum(1), probabilities.sum(1) + flat.sum(1)
+    return (1 - (2 * both + SMOOTH) / (total + SMOOTH)).mean().expand(len(logits))
+
+
 def lovasz(logits: Tensor, masks: Tensor, config: "TrialConfig") -> Tensor:
     """Lovasz hinge (Berman et al., 2018) of each class, the mean over classes: a surrogate of 1 - IoU.
 
@@ -82,6 +97,7 @@ LOSSES: Mapping[str, tuple[Callable[[Tensor, Tensor, "TrialConfig"], Tensor], ..
     "focal": (focal,),
     "lovasz": (lovasz,),
     "bce_dice": (bce, dice),
+    "bce_batchdice": (bce, batch_dice),
     "bce_lovasz": (bce, lovasz),
     "focal_dice": (focal, dice),
 }

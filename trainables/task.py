@@ -293,6 +293,9 @@ class Task:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Trial parameters that hold for every trial of the task unless the space or the user says otherwise."""
     decision: Decision | None = None
+    decides_trials: bool = False
+    """Of dense kinds: whether a trial is scored by what it answers once `decision` is fitted to the part that
+    it is scored on. Its plain answer may be judged for its level instead of what it tells apart."""
     space_rules: Mapping[str, Rules] = field(default_factory=dict)
     """Rules of those spaces that are studies of their own, with other rules than the task's."""
 

@@ -57,14 +57,19 @@ class Running:
     process: "subprocess.Popen[bytes]"
     said: Path
 
-    def end(self) -> int:
+    def end(self, within: float = ENDS_S) -> int:
         """Its exit code; -9 and the like of a process that a signal ended. Raises Unexpected if it hangs."""
         try:
-            return self.process.wait(timeout=ENDS_S)
+            return self.process.wait(timeout=within)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise Unexpected(f"hung for {ENDS_S:.0f} s: {self.tail}") from None
+            raise Unexpected(f"hung for {within:.0f} s: {self.tail}") from None
+
+    def live(self, seconds: float) -> None:
+        """Let it run so long, or to its end."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=seconds)
 
     @property
     def ended(self) -> bool:

@@ -46,4 +46,5 @@ TASK = Task(
     answer=MaskAnswer(head=Head(name="mask", classes=())),
     space="severstal",
     decision=MaskDecision(),
+    decides_trials=True,
 )

@@ -119,4 +119,5 @@ TASK = Task(
         Baseline(name="nothing found", public=0.8556, source="the 12th place's account of the competition"),
     ),
     decision=MaskDecision(),
+    decides_trials=True,
 )
