@@ -151,7 +151,8 @@ class FinalConductor(Conductor):
         if self._started >= self._first + self.finals.spare or (latest := next(over, None)) is None:
             return
         root = finals.root_of(latest, self.record)
-        pace = replace(finals.pace_of(latest, self.record), epochs=int(root.params["epochs"]))
+        least = max(int(root.params["epochs"]), round(finals.SPARE * int(latest.params["epochs"])))
+        pace = replace(finals.pace_of(latest, self.record), epochs=least)
         more = finals.how_many(self.finals, pace, seconds=left, slots=1)
         if more:
             assert self._planned

@@ -279,6 +279,19 @@ def test_time_that_is_left_goes_to_further_seeds(conductor: FinalConductor) -> N
     assert conductor.record.finals == 4
 
 
+def test_time_that_holds_only_a_short_training_is_left(conductor: FinalConductor) -> None:
+    conductor.finals = Finals(seeds=2, configurations=1, spare=2)
+    finish(conductor, 0.9)
+    at(conductor, 51.0)
+    long = [finish(conductor, 0.1) for _ in range(2)]
+    assert len({trial.params["epochs"] for trial in long}) == 1
+    pace = finals.pace_of(long[-1], conductor.record)
+    epochs = int(long[-1].params["epochs"])
+    at(conductor, 100.0 - pace.takes(finals.SPARE * epochs - 1, 1.0))
+    assert conductor.suggest() is None
+    assert conductor.stopped == "the finals are done"
+
+
 def test_where_the_first_seed_failed_the_second_builds_on_the_trial_of_the_search(
     conductor: FinalConductor,
 ) -> None:
