@@ -119,5 +119,5 @@ def _draw(found: Sequence[Point], metric: Metric, path: Path, *, title: str) -> 
     axes.set_xscale("log")
     axes.set_xlabel("million multiply-accumulates an image", color=INK)
     axes.set_ylabel(f"validation {metric.name}", color=INK)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     save(figure, path)
