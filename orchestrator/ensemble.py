@@ -4,6 +4,7 @@ python -m orchestrator.ensemble TASK
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -92,7 +93,7 @@ def fit(folder: SearchFolder, *, task: Task, k: int | None = None, method: str =
     record = journal.read(folder.journal)
     store = open_store(Path(record.asked["store"]))
     task = task.with_heads(store.heads)
-    bank = read_bank(folder, record, store=store, k=k or members_for(record), metric=task.metric)
+    bank = read_bank(folder, record, store=store, k=k or members_for(record), task=task)
     ensembles = compare(
         {name: Answers(members=m, targets=bank.targets[name]) for name, m in bank.parts.items()},
         trial_ids=[member.name for member in bank.members],
@@ -237,15 +238,23 @@ def table(result: EnsembleResult, *, baselines: Sequence[Baseline] = ()) -> "Tab
     from rich.table import Table
 
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("  method", "trials", "valid", "log loss", "holdout", "vs. single", "test"):
+    loss = ("log loss",) if has_log_loss(result) else ()
+    names = ("  method", "trials", "valid", *loss, "holdout", "vs. single", "test")
+    for name in names:
         grid.add_column(name, no_wrap=True, justify="left" if name == "  method" else "right")
     for row in result.ensembles:
         grid.add_row(*_cells(row, result), style="bold green" if row.method == result.chosen else "")
     for baseline in baselines:
-        grid.add_row(f"  {baseline.name}", *("",) * 5, score(baseline.public), style="dim")
+        between = ("",) * (len(names) - 2)
+        grid.add_row(f"  {baseline.name}", *between, score(baseline.public), style="dim")
         if baseline.private is not None:
-            grid.add_row(f"  {baseline.name} (private)", *("",) * 5, score(baseline.private), style="dim")
+            grid.add_row(f"  {baseline.name} (private)", *between, score(baseline.private), style="dim")
     return grid
+
+
+def has_log_loss(result: EnsembleResult) -> bool:
+    """Whether these are predictions that have one: masks, boxes and pictures do not."""
+    return any(row.log_loss and math.isfinite(row.log_loss) for row in result.ensembles)
 
 
 def _cells(row: Ensemble, result: EnsembleResult) -> tuple[str, ...]:
@@ -253,7 +262,7 @@ def _cells(row: Ensemble, result: EnsembleResult) -> tuple[str, ...]:
         f"{'*' if row.method == result.chosen else ' '} {row.method}",
         str(len(row.trial_ids)),
         score(row.valid_value),
-        f"{row.log_loss:.3f}",
+        *((f"{row.log_loss:.3f}",) if has_log_loss(result) else ()),
         score(row.holdout_value) + ("" if row.holdout_error is None else f" ±{row.holdout_error:.3f}"),
         _against(row),
         score(row.test_value),

@@ -21,7 +21,7 @@ from trainables.errors import DataError, NoTrialSucceeded
 from trainables.folding import pool_ids, pool_targets
 from trainables.predictions import Dense, Predictions
 from trainables.store import Store
-from trainables.task import Metric
+from trainables.task import Task
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -181,12 +181,12 @@ def members_of(record: SearchRecord) -> tuple[list[Member], list[str]]:
 
 
 def read_bank(
-    folder: SearchFolder, record: SearchRecord, *, store: Store, k: int, metric: Metric | None = None
+    folder: SearchFolder, record: SearchRecord, *, store: Store, k: int, task: Task | None = None
 ) -> Bank:
     """The top `k` members by validation whose predictions can be read; all where there are fewer.
 
     Where all of them are folds, `valid` is the whole of train and valid, answered out of fold; else it is
-    the valid part. With a `metric` a final without a validation of its own that is worse on the holdout than
+    the valid part. With a `task` a final without a validation of its own that is worse on the holdout than
     the trial it is of is left out. Raises NoTrialSucceeded when there is no member.
     """
     found, notes = members_of(record)
@@ -201,8 +201,8 @@ def read_bank(
             answers = _read(folder, member, store=store)
             for name, predictions in answers.items():
                 align([*(other[name] for other in read[:1] if name in other), predictions], predictions.ids)
-            if member.folds == WHOLE and metric is not None:
-                notes.append(_checked(folder, member, answers, store=store, metric=metric))
+            if member.folds == WHOLE and task is not None:
+                notes.append(_checked(folder, member, answers, store=store, task=task))
         except DataError as error:
             notes.append(f"{_left_out(member)}: {error.what}")
             continue
@@ -256,7 +256,7 @@ def _read(folder: SearchFolder, member: Member, *, store: Store) -> dict[str, An
 
 
 def _checked(
-    folder: SearchFolder, member: Member, answers: Mapping[str, Any], *, store: Store, metric: Metric
+    folder: SearchFolder, member: Member, answers: Mapping[str, Any], *, store: Store, task: Task
 ) -> str:
     """How a final that was validated on nothing does on the holdout. Raises DataError where that is worse.
 
@@ -267,9 +267,11 @@ def _checked(
     if targets is None or "holdout" not in answers:
         return f"Trial {trial.trial_id} was validated on nothing."
     before = read_predictions(folder, trial.of, store=store, part="holdout")
-    value, other = metric.fn(answers["holdout"], targets), metric.fn(before, targets)
+    value, other = (task.score_of_trial(each, targets) for each in (answers["holdout"], before))
     figures = f"holdout {score(value)}, and {score(other)} of trial {trial.of}, whose validation stands in"
-    if metric.utility(value) < metric.utility(other) - WORSE * len(targets) ** -0.5:
+    figures += ", each with a decision of its own" * task.decides_trials
+    utility = task.metric.utility
+    if utility(value) < utility(other) - WORSE * len(targets) ** -0.5:
         raise DataError(f"Trained on train and valid it is worse: {figures}.")
     return f"Trial {trial.trial_id} was trained on train and valid: {figures}."
 

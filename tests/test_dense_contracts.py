@@ -145,7 +145,8 @@ class TestDenseTask:
         valid = store.parts["valid"]
         if tta == "none":
             answered = found["valid"]
-            if task.decides_trials and task.decision:
+            if task.decides_trials:
+                assert task.decision is not None
                 fitted = task.decision.fit(answered, valid.targets, task.metric)
                 answered = task.decision.apply(answered, fitted)
             assert task.metric.fn(answered, valid.targets) == pytest.approx(result.value, abs=2e-3)

@@ -17,7 +17,7 @@ from orchestrator.submit import submit
 from tests.small_search import food11_search, food11_store, logits
 from trainables.config import WHOLE
 from trainables.folding import pool_ids, pool_targets, write_folds
-from trainables.metrics import ACCURACY, accuracy
+from trainables.metrics import accuracy
 from trainables.predictions import Dense
 from trainables.splits import complete
 from trainables.store import Part, Store
@@ -145,7 +145,7 @@ def test_without_validation_a_final_is_judged_as_the_trial_it_is_of(
     parts["valid"] = parts["holdout"]
     write_trial(book, search, 2, parts, 0.6, folds=WHOLE)
     record = journal.read(search.journal)
-    bank = read_bank(search, record, store=store, k=3, metric=ACCURACY)
+    bank = read_bank(search, record, store=store, k=3, task=TASK)
     place = [member.name for member in bank.members].index("0002")
     own = read_predictions(search, "0001", store=store, part="valid")
     np.testing.assert_array_equal(bank.parts["valid"][place].fields["label"], own.fields["label"])

@@ -107,8 +107,5 @@ class DenseTrainer:
         return self.kind.gather([part.ids[row] for row in rows], found)
 
     def _score(self, found: Predictions) -> float:
-        part, task = self.parts["valid"], self.task
-        truth = part.targets.take(part.places)
-        if task.decides_trials and task.decision and len(found):
-            found = task.decision.apply(found, task.decision.fit(found, truth, task.metric))
-        return task.metric.fn(found, truth)
+        part = self.parts["valid"]
+        return self.task.score_of_trial(found, part.targets.take(part.places))

@@ -314,6 +314,13 @@ class Task:
             return self
         return replace(self, kind=self.kind.with_heads(heads), answer=self.answer.with_heads(heads))
 
+    def score_of_trial(self, predictions: Any, truth: Any) -> float:
+        """The metric of a trial's predictions of one part; see `decides_trials`."""
+        if self.decides_trials and self.decision and len(predictions):
+            fitted = self.decision.fit(predictions, truth, self.metric)
+            predictions = self.decision.apply(predictions, fitted)
+        return self.metric.fn(predictions, truth)
+
     @property
     def targets(self) -> tuple[Head, ...]:
         """The questions that a sample's target answers; none where the kind is dense."""

@@ -1,6 +1,5 @@
 """The experiments of a report: leaderboard, search, ablations, ensemble and figures."""
 
-import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -189,7 +188,7 @@ def _ensemble(sources: Sources) -> Section:
     if result is None:
         return section("Ensemble", "No ensemble was made yet.")
     notes = ensemble.legend(result)
-    measured = any(row.log_loss and math.isfinite(row.log_loss) for row in result.ensembles)
+    measured = ensemble.has_log_loss(result)
     notes[0] = f"Bold, chosen: {notes[0].removeprefix('* chosen: ')}"
     table = Table(
         caption="Ensemble methods compared",
