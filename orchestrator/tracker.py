@@ -118,7 +118,8 @@ class Tracker:
         trials = "some trials"
         with contextlib.suppress(OrchestratorError):
             known = len(journal.read(self.folder.journal).trials)
-            trials = f"{known - progress.written} of {known} trials"
+            missing = known - progress.written
+            trials = f"{missing} of {known} trials" if missing else "the ensemble or the pictures"
         reason = progress.problem or self._problem or f"see {self.folder.path / 'tracking.log'}"
         return (
             f"MLflow at {shown(self.uri)} misses {trials} ({reason}). Nothing is lost: fill it in with "
