@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from PIL import ImageFile
 
 from orchestrator.document import escaping, html, latex, markdown, pdf, tables, words
 from orchestrator.document.paper import Names, Paper
@@ -194,6 +195,7 @@ def test_pdf_has_pages(tmp_path: Path) -> None:
     content = pdf.page(html.page(a_paper(tmp_path / "figures")))
     assert content.startswith(b"%PDF-")
     assert content.rstrip().endswith(b"%%EOF")
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES, "cut pictures would be taken for whole ones"
 
 
 def test_names_are_given_once_and_never_empty() -> None:

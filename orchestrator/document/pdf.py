@@ -22,6 +22,10 @@ def page(html: str) -> bytes:
 
 
 def _weasyprint() -> Any:
+    """Loaded without its wish that Pillow reads cut pictures, in this whole process, as if they were whole."""
+    from PIL import ImageFile
+
+    as_it_was = ImageFile.LOAD_TRUNCATED_IMAGES
     try:
         import weasyprint
     except ImportError as error:
@@ -30,4 +34,6 @@ def _weasyprint() -> Any:
         raise OrchestratorError(
             f"No PDF: WeasyPrint lacks a library of the system ({error}).", fix=FIX
         ) from error
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = as_it_was
     return weasyprint
