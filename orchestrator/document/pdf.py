@@ -22,7 +22,7 @@ def page(html: str) -> bytes:
 
 
 def _weasyprint() -> Any:
-    """Loaded without its wish that Pillow reads cut pictures, in this whole process, as if they were whole."""
+    """Without its wish that Pillow takes cut pictures for whole ones, in all of the process that loads it."""
     from PIL import ImageFile
 
     as_it_was = ImageFile.LOAD_TRUNCATED_IMAGES
