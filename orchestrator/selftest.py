@@ -48,7 +48,7 @@ def main(
     as_json: cli.Json = False,
     debug: cli.Debug = False,
 ) -> None:
-    """Search the digits once; or, with --chaos, try every fault and print the matrix of outcomes."""
+    """Search the digits once; or, with --chaos or --kills, break searches and print what came of them."""
     if (chaos or kills) and not Path("/proc/self/environ").exists():
         raise UsageError("The fault matrix needs Linux: it looks for what a search leaves running in /proc.")
     if chaos and kills:

@@ -223,7 +223,7 @@ def run(
     actor: type[TrialActor] = TrialActor,
     hold: Callable[[], object] = go_on,
 ) -> None:
-    """Run trials of `cpus` and `gpus` each until the conductor has had enough. Needs `cluster`.
+    """Run trials of `cpus` and `gpus` each until the conductor has had enough. Needs `connect.cluster`.
 
     `hold` is called before anything is decided, and returns when the search may go on. Raises UsageError
     where the cluster has nodes that cannot run them, DataError where the journal cannot be written.
@@ -301,7 +301,7 @@ def settle(record: SearchRecord, folder: SearchFolder) -> None:
     began = [name for name in ended if (folder.trial(name) / "config.json").exists()]
     deadline = time.monotonic() + SETTLE_S
     while time.monotonic() < deadline:
-        if all((folder.trial(name) / "test.npz").exists() for name in began):
+        if not folder.unwritten(began):
             return
         time.sleep(0.1)
 

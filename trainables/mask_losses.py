@@ -61,13 +61,13 @@ def batch_dice(logits: Tensor, masks: Tensor, config: "TrialConfig") -> Tensor:
 
     Where a class is in few pictures, the Dice of each picture by itself mostly asks for nothing to be found.
     """
-    probabilities, flat = torch.sigmoid(logits).transpose(0, 1).flatten(1), masks.transpose(0, 1).flatten(1)
-    there = flat.any(1)
-    if not there.any():
-        return logits.sum((1, 2, 3)) * 0
-    probabilities, flat = probabilities[there], flat[there]
-    both, total = (probabilities * flat).sum(1), probabilities.sum(1) + flat.sum(1)
-    return (1 - (2 * both + SMOOTH) / (total + SMOOTH)).mean().expand(len(logits))
+    probabilities = torch.sigmoid(logits)
+    known = masks.sum((0, 2, 3))
+    both = (probabilities * masks).sum((0, 2, 3))
+    total = probabilities.sum((0, 2, 3)) + known
+    there = (known > 0).float()
+    lost = there * (1 - (2 * both + SMOOTH) / (total + SMOOTH))
+    return (lost.sum() / there.sum().clamp(min=1)).expand(len(logits))
 
 
 def lovasz(logits: Tensor, masks: Tensor, config: "TrialConfig") -> Tensor:

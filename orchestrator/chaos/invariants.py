@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,14 @@ def require_equal(rig: Rig, name: str, whole: SearchFolder) -> None:
 def require_repeats(rig: Rig, name: str, whole: str, *, most: int) -> None:
     """Raises Unexpected where more epochs were trained again than `most`, one for each trial cut off."""
     base, seen = rig.scorings(whole), rig.scorings(name)
-    again = {trial: seen.get(trial, 0) - count for trial, count in base.items()}
-    if sum(max(0, count) for count in again.values()) > most:
+    if repeated(seen, base) > most:
+        again = {trial: seen.get(trial, 0) - count for trial, count in base.items()}
         raise Unexpected(f"epochs trained again: {again}, at most {most} expected")
+
+
+def repeated(seen: Mapping[str, int], base: Mapping[str, int]) -> int:
+    """How many scorings of the trials of `base` were seen beyond those."""
+    return sum(max(0, seen.get(trial, 0) - count) for trial, count in base.items())
 
 
 def _outcome(record: SearchRecord) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.chaos.cells import Cell
-from orchestrator.chaos.invariants import require_equal
-from orchestrator.chaos.rig import EPOCHS, Rig, Running, Unexpected
+from orchestrator.chaos.invariants import repeated, require_equal
+from orchestrator.chaos.rig import Rig, Unexpected
 
 LIVES_S = (1.0, 16.0)
 """A driver lives so many seconds, at random: from where it has read its arguments to several trials on."""
@@ -47,9 +47,9 @@ def run(home: Path, *, kills: int, seed: int, cores: list[int], heard: Callable[
     draws = random.Random(seed)
     trials = max(4, round(TRIALS_A_KILL * kills))
     rig, other = Rig(home / "killed", cores[0]), Rig(home / "alone", cores[-1])
-    options = ["--trials", str(trials)]
+    options, within = ["--trials", str(trials)], TRIAL_S * trials
     with ThreadPoolExecutor(1) as pool:
-        alone = pool.submit(_ended, other, lambda: other.search("alone", *options), trials)
+        alone = pool.submit(other.require_success, other.search("alone", *options), within=within)
         running, done = rig.search("killed", *options), 0
         for number in range(1, kills + 1):
             running.live(draws.uniform(*LIVES_S))
@@ -57,19 +57,12 @@ def run(home: Path, *, kills: int, seed: int, cores: list[int], heard: Callable[
             done += running.end() == -signal.SIGKILL
             heard(number)
             running = rig.resume("killed")
-        _ended(rig, lambda: running, trials)
+        rig.require_success(running, within=within)
         alone.result()
     Cell(rig, "killed", other.folder("alone"), draws).require_whole()
     require_equal(rig, "killed", other.folder("alone"))
-    one, left_alone = rig.scorings("killed"), other.scorings("alone")
-    again = sum(max(0, count - left_alone.get(trial, 0)) for trial, count in one.items())
+    left_alone = other.scorings("alone")
+    again = repeated(rig.scorings("killed"), left_alone)
     if again > kills:
         raise Unexpected(f"{again} epochs were trained again, after {kills} kills")
     return Tally(kills=done, trials=len(left_alone), epochs=rig.reported("killed"), again=again)
-
-
-def _ended(rig: Rig, begun: Callable[[], Running], trials: int) -> None:
-    running = begun()
-    if code := running.end(TRIAL_S * trials + EPOCHS):
-        raise Unexpected(f"exit code {code}: {running.tail}")
-    rig.require_none_left()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from orchestrator.chaos import disks, drivers, files, hostile, nodes, trackers, trials
 from orchestrator.chaos.cells import Cell, Fault
-from orchestrator.chaos.rig import Rig, Skipped, Unexpected
+from orchestrator.chaos.rig import Rig, Skipped
 from orchestrator.folders import SearchFolder
 from trainables.errors import OrchestratorError
 
@@ -96,10 +96,7 @@ def together(faults: Sequence[Fault]) -> list[tuple[Fault, ...]]:
 def undisturbed(home: Path, core: int) -> tuple[Rig, SearchFolder]:
     """A rig, and the search on it that nothing disturbs. Raises Unexpected where that one fails."""
     rig = Rig(home / f"core{core}", core)
-    running = rig.search(WHOLE)
-    if code := running.end():
-        raise Unexpected(f"the undisturbed search ended with exit code {code}: {running.tail}")
-    rig.require_none_left()
+    rig.require_success(rig.search(WHOLE))
     return rig, rig.folder(WHOLE)
 
 

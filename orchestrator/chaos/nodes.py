@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.chaos.cells import Cell, Fault
-from orchestrator.chaos.rig import EPOCHS, Rig, Running, Unexpected, free_port, wait_for
+from orchestrator.chaos.rig import EPOCHS, Rig, Running, Unexpected, wait_for
 from orchestrator.copies import SCRATCH
+from orchestrator.ui import LOOPBACK, free_port
 
 GROUP = "node"
 STARTS_S = 90.0
@@ -39,7 +40,14 @@ class Site:
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
 
     def begin(self) -> None:
-        head = ["--head", "--port", str(free_port()), "--num-cpus", "0", "--include-dashboard=false"]
+        head = [
+            "--head",
+            "--port",
+            str(free_port(LOOPBACK, 0)),
+            "--num-cpus",
+            "0",
+            "--include-dashboard=false",
+        ]
         said = self._start(*head, "--temp-dir", str(self.scratch / "ray")).text
         # of this machine's own name in a network, if it is in one
         self.address = said.partition("--address='")[2].partition("'")[0]

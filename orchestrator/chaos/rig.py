@@ -7,7 +7,6 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -211,6 +210,12 @@ class Rig:
                 _kill(pid)
             raise Unexpected(f"left running: {', '.join(left.values())}")
 
+    def require_success(self, running: Running, *, within: float = ENDS_S) -> None:
+        """Raises Unexpected unless the command ends in time with exit code 0 and leaves nothing running."""
+        if code := running.end(within):
+            raise Unexpected(f"exit code {code}: {running.tail}")
+        self.require_none_left()
+
     def begin_from(self, name: str, make: Callable[[], None]) -> None:
         """Let the search `name` be as `make` left it: journal, files, witness and what MLflow knows.
 
@@ -250,12 +255,6 @@ def wait_for(holds: Callable[[], bool], seconds: float, *, every: float = LOOK_S
             return False
         time.sleep(every)
     return True
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-    return port
 
 
 def _copy_all(pairs: Iterable[tuple[Path, Path]]) -> None:

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.chaos.cells import FILL_IN, Cell, Fault
-from orchestrator.chaos.rig import Rig, Running, Unexpected, free_port, wait_for
+from orchestrator.chaos.rig import Rig, Running, Unexpected, wait_for
+from orchestrator.ui import LOOPBACK, free_port
 
 GROUP = "MLflow"
 EXPECTED = "the search is as if nothing had been; what MLflow misses is told and filled in later"
@@ -23,7 +24,7 @@ DELAY_S = 1.5
 
 
 def _down(cell: Cell) -> None:
-    uri = f"http://127.0.0.1:{free_port()}"
+    uri = f"http://127.0.0.1:{free_port(LOOPBACK, 0)}"
     running = cell.rig.search(cell.name, env={"MLFLOW_TRACKING_URI": uri})
     cell.require_ended(running)
     _require_told(running)
@@ -89,7 +90,7 @@ def _database(rig: Rig) -> Path:
 @contextlib.contextmanager
 def _server(rig: Rig, *, port: int | None = None) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """A real server on the rig's database; its address and process."""
-    port = port or free_port()
+    port = port or free_port(LOOPBACK, 0)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     store = ["--backend-store-uri", f"sqlite:///{_database(rig)}", "--workers", "1"]
     place = ["--artifacts-destination", str(rig.out / "mlartifacts")]
