@@ -141,13 +141,7 @@ class Plain:
         quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
         with self.said.open("ab") as said:
             return subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "benchmarks.plain_faults",
-                    *words,
-                    *(["--restore"] if restore else []),
-                ],
+                [sys.executable, "-m", "benchmarks.plain_faults", *words],
                 env={**os.environ, **quiet},
                 stdout=said,
                 stderr=said,

@@ -11,6 +11,9 @@ from pathlib import Path
 from orchestrator.trust import require_own
 from trainables.errors import DataError, UsageError, unknown
 
+JOURNAL = "journal.jsonl"
+BEFORE_THE_FIRST_LINE = {"trials", ".running.lock", "search.json", JOURNAL}
+
 
 @dataclass(frozen=True)
 class SearchFolder:
@@ -28,7 +31,7 @@ class SearchFolder:
 
     @property
     def journal(self) -> Path:
-        return self.path / "journal.jsonl"
+        return self.path / JOURNAL
 
     @property
     def leaderboard(self) -> Path:
@@ -52,6 +55,15 @@ class SearchFolder:
         """Its appearance ends the search in order."""
         return self.path / "STOP"
 
+    @property
+    def begun(self) -> bool:
+        """Whether the journal holds what was asked, its first line."""
+        try:
+            with self.journal.open("rb") as file:
+                return file.readline().endswith(b"\n")
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
     def trial(self, trial_id: str) -> Path:
         """Folder of a trial: config.json, curve.csv, weights.safetensors, valid/holdout/test.npz."""
         return self.path / "trials" / trial_id
@@ -67,7 +79,7 @@ def new(out: Path, task: str, search_id: str | None = None) -> SearchFolder:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name == "latest":
         raise UsageError(f"{name!r} is no id for a search.", fix="Use letters, digits, '.', '_' and '-'.")
     path = (out / task / name).absolute()
-    if path.exists():
+    if path.exists() and not _never_began(path):
         raise _taken(path)
     return SearchFolder(path)
 
@@ -76,16 +88,19 @@ def create(out: Path, task: str, search_id: str | None = None) -> SearchFolder:
     """A new folder, made. Raises what `new` does, and DataError when nothing can be written."""
     folder = new(out, task, search_id)
     try:
-        folder.path.mkdir(parents=True)
-        (folder.path / "trials").mkdir()
-    except FileExistsError:
-        raise _taken(folder.path) from None
+        (folder.path / "trials").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(
             f"{folder.path} cannot be written: {error.strerror}.",
             fix="Free or choose another place with --out.",
         ) from error
     return folder
+
+
+def _never_began(path: Path) -> bool:
+    """Whether a search was killed here before its journal held a line: its id is free again."""
+    names = {inside.name for inside in path.iterdir()} if path.is_dir() else {path.name}
+    return names <= BEFORE_THE_FIRST_LINE and not SearchFolder(path).begun
 
 
 def _taken(path: Path) -> UsageError:
@@ -109,13 +124,13 @@ def find(out: Path, task: str, search_id: str | None = None) -> SearchFolder:
     Raises UsageError naming those that exist, and NotTrusted for one of another user.
     """
     home = (out / task).absolute()
-    known = sorted(p.parent.name for p in home.glob("*/journal.jsonl") if p.parent.name != "latest")
+    known = sorted(path.name for path in home.glob("*") if path.name != "latest" and SearchFolder(path).begun)
     if search_id is None and not (home / "latest").exists():
         raise UsageError(
             f"No search of {task} in {out}.", fix=f"Start one: python -m orchestrator.search {task}"
         )
     path = (home / (search_id or "latest")).resolve()
-    if path.parent != home.resolve() or not (path / "journal.jsonl").exists():
+    if path.parent != home.resolve() or not SearchFolder(path).begun:
         raise unknown(f"search of {task} in {out}:", search_id or "latest", known)
     require_own(path)
     return SearchFolder(path)

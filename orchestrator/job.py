@@ -102,13 +102,13 @@ def _search(task_name: str, asked: Asked, before: "Before | None" = None) -> Sea
         if before is None:
             prepared = packing.settled(prepared, store, here)
             say(prepared.plan.packing)
-            folder = folders.create(asked.out, prepared.task.name, search_id)
         else:
             resuming.require_same(before, store.fingerprint)
-            folder = folders.find(asked.out, prepared.task.name, search_id)
-        stack.enter_context(resuming.alone(folder))
         if asked.address is None:
             ready()
+        known = folders.find if before else folders.create
+        folder = known(asked.out, prepared.task.name, search_id)
+        stack.enter_context(resuming.alone(folder))
         tracker = Tracker(folder)
         stack.callback(lambda: say(tracker.close()))
         record, number = _run(prepared, store, folder, tracker, started=started, before=before)

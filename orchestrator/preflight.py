@@ -1,5 +1,6 @@
 """What would make every trial fail, found before the first: no network, or one against the rules."""
 
+import contextlib
 import multiprocessing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,12 +65,15 @@ class _Failed:
 
 
 def _child(pipe: Connection, call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    found: Any
     try:
-        pipe.send(call(*arguments))
+        found = call(*arguments)
     except OrchestratorError as error:
-        pipe.send(error)
+        found = error
     except Exception as error:
-        pipe.send(_Failed(" ".join(f"{type(error).__name__}: {error}".split())[:300]))
+        found = _Failed(" ".join(f"{type(error).__name__}: {error}".split())[:300])
+    with contextlib.suppress(BrokenPipeError):  # who asked was killed
+        pipe.send(found)
 
 
 def _checked(

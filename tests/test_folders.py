@@ -31,17 +31,30 @@ def test_a_new_search_gets_an_absolute_folder_and_an_id_of_its_own(
 
 def test_a_second_search_with_the_same_id_is_refused_and_the_first_stays(tmp_path: Path) -> None:
     first = create(tmp_path, "digits", "mine")
-    first.journal.write_text("kept")
+    first.journal.write_text("kept\n")
     with pytest.raises(UsageError, match="'mine' of digits exists") as caught:
         create(tmp_path, "digits", "mine")
     assert "--id" in caught.value.fix
-    assert first.journal.read_text() == "kept"
+    assert first.journal.read_text() == "kept\n"
 
 
 def test_a_folder_that_somebody_else_made_is_not_taken_over(tmp_path: Path) -> None:
-    (tmp_path / "digits" / "mine").mkdir(parents=True)
+    photos = tmp_path / "digits" / "mine" / "photos"
+    photos.mkdir(parents=True)
     with pytest.raises(UsageError, match="exists"):
         create(tmp_path, "digits", "mine")
+    assert list(photos.parent.iterdir()) == [photos]
+
+
+@pytest.mark.parametrize("torn", ["", '{"event": "search", "ta'])
+def test_the_id_of_a_search_that_was_killed_before_its_journal_held_a_line_is_free(
+    tmp_path: Path, torn: str
+) -> None:
+    killed = create(tmp_path, "digits", "mine")
+    killed.journal.write_text(torn)
+    with pytest.raises(UsageError, match="Unknown search"):
+        find(tmp_path, "digits", "mine")
+    assert create(tmp_path, "digits", "mine") == killed
 
 
 @pytest.mark.parametrize("name", ["latest", "../up", "a/b", ".hidden", "with space", "x" * 65, "a\n", "-x"])

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from orchestrator.chaos.cells import Cell
 from orchestrator.chaos.invariants import repeated, require_equal
-from orchestrator.chaos.rig import Rig, Unexpected
+from orchestrator.chaos.rig import Rig, Running, Unexpected
 
-LIVES_S = (1.0, 16.0)
-"""A driver lives so many seconds, at random: from where it has read its arguments to several trials on."""
-TRIALS_A_KILL = 1.2
+LIVES_S = (1.0, 24.0)
+"""A driver lives so many seconds, at random: from where it reads its arguments, over some 12 s until Ray and
+the first trial run, to several trials on."""
+TRIALS_A_KILL = 2
 TRIAL_S = 20.0
 """More than a trial takes on a core with other work."""
 
@@ -23,6 +24,7 @@ class Tally:
     """What a search went through, and ended as if nothing had been."""
 
     kills: int
+    """That met a driver which still ran."""
     trials: int
     epochs: int
     """That its trials reported."""
@@ -50,14 +52,11 @@ def run(home: Path, *, kills: int, seed: int, cores: list[int], heard: Callable[
     options, within = ["--trials", str(trials)], TRIAL_S * trials
     with ThreadPoolExecutor(1) as pool:
         alone = pool.submit(other.require_success, other.search("alone", *options), within=within)
-        running, done = rig.search("killed", *options), 0
+        done = 0
         for number in range(1, kills + 1):
-            running.live(draws.uniform(*LIVES_S))
-            running.signal(signal.SIGKILL)
-            done += running.end() == -signal.SIGKILL
+            done += _struck(_begun(rig, options), draws.uniform(*LIVES_S))
             heard(number)
-            running = rig.resume("killed")
-        rig.require_success(running, within=within)
+        rig.require_success(_begun(rig, options), within=within)
         alone.result()
     Cell(rig, "killed", other.folder("alone"), draws).require_whole()
     require_equal(rig, "killed", other.folder("alone"))
@@ -66,3 +65,18 @@ def run(home: Path, *, kills: int, seed: int, cores: list[int], heard: Callable[
     if again > kills:
         raise Unexpected(f"{again} epochs were trained again, after {kills} kills")
     return Tally(kills=done, trials=len(left_alone), epochs=rig.reported("killed"), again=again)
+
+
+def _begun(rig: Rig, options: list[str]) -> Running:
+    """The search, gone on with; or begun, where no driver lived until there was anything to go on with."""
+    return rig.resume("killed") if rig.folder("killed").begun else rig.search("killed", *options)
+
+
+def _struck(running: Running, seconds: float) -> bool:
+    """Kill the driver after so long; whether it still ran. Raises Unexpected where it had failed before."""
+    running.live(seconds)
+    running.signal(signal.SIGKILL)
+    code = running.end()
+    if code not in (0, -signal.SIGKILL):
+        raise Unexpected(f"exit code {code} without a kill: {running.tail}")
+    return code == -signal.SIGKILL
