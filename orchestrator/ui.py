@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 import webbrowser
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -29,9 +30,17 @@ START_S = 120.0
 END_S = 10.0
 
 
+@dataclass(frozen=True)
+class Server:
+    """MLflow's, which answers at `address`; its workers are in the process group of `process`."""
+
+    address: str
+    process: "subprocess.Popen[bytes]"
+
+
 @contextlib.contextmanager
-def serving(uri: str, *, host: str = LOOPBACK, port: int) -> Iterator[str]:
-    """An MLflow server over the store `uri` for the time of a `with`; yields its address once it answers.
+def serving(uri: str, *, host: str = LOOPBACK, port: int) -> Iterator[Server]:
+    """An MLflow server over the store `uri` for the time of a `with`; yields it once it answers.
 
     Raises OrchestratorError when it does not start.
     """
@@ -59,7 +68,7 @@ def serving(uri: str, *, host: str = LOOPBACK, port: int) -> Iterator[str]:
         try:
             address = f"http://{LOOPBACK if host in ('0.0.0.0', '::') else host}:{port}"
             _wait_for(address, server, log)
-            yield address
+            yield Server(address, server)
         finally:
             _end(server)
 
@@ -115,8 +124,8 @@ def main(
     if chosen != port:
         print(f"Port {port} is in use; taking {chosen}.", file=sys.stderr)
     print("Starting the MLflow UI ...", file=sys.stderr)
-    with serving(uri, host=host, port=chosen) as address:
-        _show(_link(address, uri), opened=not no_open)
+    with serving(uri, host=host, port=chosen) as server:
+        _show(_link(server.address, uri), opened=not no_open)
         print("Ctrl-C ends it.", file=sys.stderr)
         while True:
             time.sleep(3600)

@@ -432,14 +432,12 @@ def test_a_server_killed_and_back_again_has_one_whole_run_a_trial(made: MadeSear
     port = free_port("127.0.0.1", 0)
     database = tracking.tracking_uri(tracking.home(made.folder))
     first, second = made.start(0), made.start(1)
-    with serving(database, port=port) as address:
-        tracker = Tracker(made.folder, address)
+    with serving(database, port=port) as server:
+        tracker = Tracker(made.folder, server.address)
         tracker.start()
         made.report(first, 1)
         until(lambda: len(runs(made)) == 2 and "val/loss" in runs(made)["0000 convnet"].data.metrics)
-        alive = [c for c in psutil.Process().children() if c.status() != psutil.STATUS_ZOMBIE]
-        server = next(c for c in alive if "mlflow" in c.cmdline())
-        os.killpg(server.pid, signal.SIGKILL)
+        os.killpg(server.process.pid, signal.SIGKILL)
     made.report(first, 2)
     made.end(first)
     until(lambda: "refused" in (made.folder.path / "tracking.json").read_text())
@@ -456,4 +454,4 @@ def test_a_server_killed_and_back_again_has_one_whole_run_a_trial(made: MadeSear
     }
     assert [step for step, _ in history(made, found["0000 convnet"], "val/loss")] == [1, 2]
     assert "curves.png" in {p.name for p in tracking.home(made.folder).glob("mlartifacts/*/*/artifacts/*")}
-    assert tracker.link.startswith(f"{address}/#/experiments/")
+    assert tracker.link.startswith(f"{server.address}/#/experiments/")

@@ -5,21 +5,17 @@ import os
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.chaos.cells import FILL_IN, Cell, Fault
-from orchestrator.chaos.rig import Rig, Running, Unexpected, wait_for
-from orchestrator.ui import LOOPBACK, free_port
+from orchestrator.chaos.rig import Rig, Running, Unexpected
+from orchestrator.ui import LOOPBACK, Server, free_port, serving
 
 GROUP = "MLflow"
 EXPECTED = "the search is as if nothing had been; what MLflow misses is told and filled in later"
-STARTS_S = 90.0
 DELAY_S = 1.5
 
 
@@ -32,13 +28,13 @@ def _down(cell: Cell) -> None:
 
 
 def _server_goes(cell: Cell, *, back: bool) -> None:
-    with _server(cell.rig) as (uri, server):
-        running = cell.rig.search(cell.name, env={"MLFLOW_TRACKING_URI": uri})
+    with _server(cell.rig) as server:
+        running = cell.rig.search(cell.name, env={"MLFLOW_TRACKING_URI": server.address})
         cell.reach(running, cell.late_moment())
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+        os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.wait()
         if back:
-            with _server(cell.rig, port=int(uri.rpartition(":")[2])):
+            with _server(cell.rig, port=_port(server)):
                 cell.require_ended(running)
         else:
             cell.require_ended(running)
@@ -47,7 +43,7 @@ def _server_goes(cell: Cell, *, back: bool) -> None:
 
 
 def _slow(cell: Cell) -> None:
-    with _server(cell.rig) as (uri, _), _delayed(int(uri.rpartition(":")[2])) as slow:
+    with _server(cell.rig) as server, _delayed(_port(server)) as slow:
         cell.require_ended(cell.rig.search(cell.name, env={"MLFLOW_TRACKING_URI": slow}))
     _filled_in(cell)
 
@@ -73,6 +69,10 @@ def _damaged(cell: Cell) -> None:
     _filled_in(cell)
 
 
+def _port(server: Server) -> int:
+    return int(server.address.rpartition(":")[2])
+
+
 def _require_told(running: Running) -> None:
     if FILL_IN not in running.text:
         raise Unexpected(f"it does not say what MLflow misses: {running.tail}")
@@ -87,33 +87,9 @@ def _database(rig: Rig) -> Path:
     return rig.out / "mlflow.db"
 
 
-@contextlib.contextmanager
-def _server(rig: Rig, *, port: int | None = None) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """A real server on the rig's database; its address and process."""
-    port = port or free_port(LOOPBACK, 0)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    store = ["--backend-store-uri", f"sqlite:///{_database(rig)}", "--workers", "1"]
-    place = ["--artifacts-destination", str(rig.out / "mlartifacts")]
-    with (rig.home / "server.said").open("ab") as said:
-        process = subprocess.Popen(
-            command + store + place, stdout=said, stderr=said, cwd=rig.home, start_new_session=True
-        )
-    try:
-        if not wait_for(lambda: _answers(port), STARTS_S):
-            raise Unexpected("MLflow's server did not start")
-        yield f"http://127.0.0.1:{port}", process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+def _server(rig: Rig, *, port: int | None = None) -> contextlib.AbstractContextManager[Server]:
+    """A real server on the rig's database."""
+    return serving(f"sqlite:///{_database(rig)}", port=port or free_port(LOOPBACK, 0))
 
 
 @contextlib.contextmanager
