@@ -85,12 +85,12 @@ def _require_weights(folder: SearchFolder, record: journal.SearchRecord, wanted:
 
 
 def _predict(trained: Path, into: Path, *, task: Task, store: Store) -> None:
-    from trainables.restored import restored
+    from trainables.restored import recorded_views, restored
 
     with _threads_of(trained):
         trainer = restored(trained, task, store)
         into.mkdir(parents=True)
-        trainer.predict(trainer.validate().answers, into)
+        trainer.predict(trainer.validate().answers, into, views=recorded_views(trained))
 
 
 @dataclass(frozen=True, kw_only=True)

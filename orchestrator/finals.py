@@ -15,7 +15,7 @@ from trainables.config import WHOLE, TrialConfig, trial_config
 from trainables.errors import UsageError
 from trainables.task import Metric
 
-SEARCH_SHARE = 0.3
+SEARCH_SHARE = 0.25
 """Of the time, for the search proper; the finals have the rest."""
 GRACE = 0.1
 """Of the time: what a trial of the search may still need for it to go on beside the finals."""
@@ -25,10 +25,9 @@ SEEDS = 2
 """Of each configuration, where nobody says how many."""
 LONGEST = 4.0
 """A final runs at most so many times the epochs of the trial that it is of. As many are trained as fit at the
-trial's own length, or at `UNDERFIT` times that; what the time holds beyond that makes them longer."""
-UNDERFIT = 2.5
-"""By how much a final is meant to outlast a trial that was no better on what it is taught than in validation:
-it is yet to learn, and longer training is worth more than further seeds."""
+trial's own length, and what the time holds beyond that makes them longer. Of a trial that was no better on
+what it is taught than in validation as many as fit at this length: it is yet to learn, and longer training is
+worth more than further seeds."""
 SPARE = 0.75
 """A training in the time that is left is no shorter than so much of the final before it: the mean of four
 food networks had a log loss of 1.745 on the holdout, and of 1.755 with two of half the length beside them."""
@@ -220,9 +219,9 @@ def stretch_of(trial: TrialRecord, metric: Metric) -> float:
     if best is None:
         return 1.0
     if best.get("train_metric") is None:
-        return UNDERFIT
+        return LONGEST
     learned, validated = (metric.utility(best[f"{part}_metric"]) for part in ("train", "valid"))
-    return UNDERFIT if learned <= validated else 1.0
+    return LONGEST if learned <= validated else 1.0
 
 
 def how_many(finals: Finals, pace: Pace, *, seconds: float, slots: int, stretch: float = 1.0) -> int:

@@ -62,7 +62,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> SearchFolder:
 def test_restored_network_answers_with_the_same_bits(trained: SearchFolder, tmp_path: Path) -> None:
     store = open_store(Path(json.loads(trained.asked.read_text())["store"]))
     trainer = restored(trained.trial("0000"), load_task("digits").with_heads(store.heads), store)
-    trainer.predict(trainer.validate().answers, tmp_path)
+    trainer.predict(trainer.validate().answers, tmp_path, views="none")
     for part in ("valid.npz", "holdout.npz", "test.npz"):
         assert (tmp_path / part).read_bytes() == (trained.trial("0000") / part).read_bytes()
 

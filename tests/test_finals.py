@@ -119,9 +119,9 @@ def test_what_is_yet_to_learn_is_trained_longer_and_less_often() -> None:
         row: dict[str, Any] = {"epoch": 10, "seconds": 1.0, "train_metric": train, "valid_metric": 0.4}
         return replace(trial(0, 0.4), reports=(row,), best_epoch=10)
 
-    assert finals.stretch_of(learned(0.3), ACCURACY) == finals.UNDERFIT
+    assert finals.stretch_of(learned(0.3), ACCURACY) == finals.LONGEST
     assert finals.stretch_of(learned(0.8), ACCURACY) == 1.0
-    assert finals.stretch_of(learned(None), ACCURACY) == finals.UNDERFIT  # dense kinds do not measure it
+    assert finals.stretch_of(learned(None), ACCURACY) == finals.LONGEST  # dense kinds do not measure it
     plan = Finals(seeds=2)
     counts = [finals.how_many(plan, PACE, seconds=s, slots=2, stretch=2.5) for s in (20, 40, 110, 160, 900)]
     assert counts == [0, 2, 4, 6, 6]

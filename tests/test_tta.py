@@ -104,6 +104,14 @@ def test_a_trial_predicts_from_all_views_and_reports_the_plain_one(tmp_path: Pat
         assert account["plain"] == plain
 
 
+def test_a_trial_that_was_stopped_answers_by_the_plain_view(tmp_path: Path) -> None:
+    quick(tmp_path / "stopped", Listener(stop_after=1), tta="flip_crops")
+    quick(tmp_path / "plain", Listener(stop_after=1))
+    assert not (tmp_path / "stopped" / "tta.json").exists()
+    for name in ("valid.npz", "holdout.npz", "test.npz"):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+
+
 def test_every_part_is_predicted_with_the_same_views_and_weight(tmp_path: Path) -> None:
     quick(tmp_path, tta="flip", tta_plain=0.25, epochs=1)
     learner = Learner(task().kind, store().parts["train"], trial_config({**QUICK, "epochs": 1}))

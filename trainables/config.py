@@ -13,6 +13,7 @@ from trainables.errors import UsageError, unknown
 Scalar = bool | int | float | str
 Optimizer = Literal["sgd", "adam", "adamw", "nadamw", "lion", "rmsprop"]
 Schedule = Literal["cosine", "step", "onecycle", "constant"]
+Views = Literal["none", "flip", "crops", "flip_crops", "eight"]
 WHOLE = 1
 """The number of folds that leaves nothing to validate on."""
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -95,7 +96,7 @@ class TrialConfig:
     """Strength of brightness, contrast, saturation and hue jitter."""
     erasing: float = Field(default=0.0, ge=0, le=1)
     """Probability of random erasing."""
-    tta: Literal["none", "flip", "crops", "flip_crops", "eight"] = "none"
+    tta: Views = "none"
     """Test-time augmentation of the final predictions: views beside the plain one. Crops are for classes;
     eight are all flips and quarter turns, for dense kinds."""
     tta_plain: float = Field(default=0.5, ge=-1, le=1)

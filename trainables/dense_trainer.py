@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.config import TrialConfig
+from trainables.config import TrialConfig, Views
 from trainables.execution import Execution
 from trainables.feed import num_batches
 from trainables.mixing import Targets
@@ -69,12 +69,13 @@ class DenseTrainer:
         found = self._answers(self.parts["valid"], plain, self.learner.cancelled)
         return Validated(loss=None, metric=self._score(found), answers=found)
 
-    def predict(self, answers: Predictions | None, folder: Path) -> None:
+    def predict(self, answers: Predictions | None, folder: Path, *, views: Views) -> None:
+        config = dataclasses.replace(self.config, tta=views)
         for name in ("valid", "holdout", "test"):
-            if name == "valid" and self.config.tta == "none" and answers is not None:
+            if name == "valid" and views == "none" and answers is not None:
                 found = answers
             else:
-                found = self._answers(self.parts[name], self.config, go_on)
+                found = self._answers(self.parts[name], config, go_on)
             found.save(folder / f"{name}.npz")
 
     def _views(self, batches: Sequence[Sequence[int]]) -> Iterator[tuple[Tensor, Targets]]:

@@ -8,7 +8,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from trainables import execution
-from trainables.config import TrialConfig, trial_config
+from trainables.config import TrialConfig, Views, trial_config
 from trainables.errors import DataError
 from trainables.execution import Execution
 from trainables.folding import folded
@@ -54,6 +54,12 @@ def recorded_execution(folder: Path) -> Execution:
     found = _read(folder / execution.FILE)
     names = {field.name for field in dataclasses.fields(Execution)}
     return Execution(**{name: value for name, value in found.items() if name in names})
+
+
+def recorded_views(folder: Path) -> Views:
+    """Of what views the trial's predictions are; see `train`."""
+    config, how = _read(folder / "config.json"), _read(folder / execution.FILE)
+    return trial_config({**config, "tta": how.get("tta", config["tta"])}).tta
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from trainables import atomic, execution, pretrained
 from trainables.checkpoints import Checkpoints, State, captured, restore
-from trainables.config import WHOLE, TrialConfig
+from trainables.config import WHOLE, TrialConfig, Views
 from trainables.errors import DataError, OrchestratorError
 from trainables.execution import Execution
 from trainables.folding import folded
@@ -94,8 +94,10 @@ def train(
     configuration asks for them. On return `folder` holds config.json, curve.csv, weights.safetensors,
     valid.npz, holdout.npz and test.npz, the weights and predictions being the best epoch's, execution.json,
     how its steps were executed and what the network costs, and, where the predictions are of several views,
-    tta.json; the value is that of the plain view all the same. A configuration with folds is trained and
-    validated as `trainables.folding.folded` says; with nothing to validate on, its last epoch is kept.
+    tta.json; the value is that of the plain view all the same. A trial that did not come to its own end
+    answers by the plain view alone: the others may cost more than its epochs did, and few of those that were
+    stopped become members. A configuration with folds is trained and validated as
+    `trainables.folding.folded` says; with nothing to validate on, its last epoch is kept.
 
     After each epoch a checkpoint is written there, while the next one is trained. Called again on the folder
     of a trial that was killed, with the same configuration, it goes on behind the last one, having reported
@@ -126,11 +128,12 @@ def train(
             reports, best = _epochs(task.metric, trainer, report, Kept(checkpoints, before))
         finally:
             checkpoints.settle()
-        atomic.write(folder / execution.FILE, _how(trainer, store))
+        views: Views = config.tta if reports[-1].last else "none"
+        atomic.write(folder / execution.FILE, _how(trainer, store, views))
         atomic.write(folder / "curve.csv", _curve(reports))
         atomic.write(folder / "weights.safetensors", _weights(best))
         learner.evaluated.load_state_dict(best.weights)
-        trainer.predict(best.answers, folder)
+        trainer.predict(best.answers, folder, views=views)
         checkpoints.clear()
     return TrialResult(
         value=best.report.valid_metric,
@@ -267,12 +270,13 @@ def _findings(store: Store) -> Path | None:
     return store.folder.parent / execution.FILE if store.folder.name else None
 
 
-def _how(trainer: Trainer, store: Store) -> bytes:
+def _how(trainer: Trainer, store: Store, views: Views) -> bytes:
     learner = trainer.learner
     how = {
         **dataclasses.asdict(learner.step.execution),
         **trainer.how,
         "store_side": store.side,
+        "tta": views,
         **dataclasses.asdict(learner.cost),
         "weights": pretrained.provenance(learner.config),
         "device": _device_name(learner.device),

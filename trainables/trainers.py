@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from trainables import atomic, tta
-from trainables.config import WHOLE, TrialConfig
+from trainables.config import WHOLE, TrialConfig, Views
 from trainables.execution import Execution
 from trainables.families import require_answers, require_read
 from trainables.feed import Feed
@@ -60,10 +60,11 @@ class Trainer(Protocol):
     def validate(self) -> Validated:
         """Score the network, or its average. Raises Interrupted."""
 
-    def predict(self, answers: Any, folder: Path) -> None:
+    def predict(self, answers: Any, folder: Path, *, views: Views) -> None:
         """Write what the network, as it is now, answers to every part that is not trained on.
 
-        `answers` are what `validate` left when it was in this state, or None where that is not there.
+        `answers` are what `validate` left when it was in this state, or None where that is not there; `views`
+        names those beside the plain one, as `TrialConfig.tta` does.
         """
 
 
@@ -123,18 +124,18 @@ class ClassTrainer:
             answers=answers,
         )
 
-    def predict(self, answers: Tensor | None, folder: Path) -> None:
+    def predict(self, answers: Tensor | None, folder: Path, *, views: Views) -> None:
         """Also writes `tta.json` where the predictions are of several views."""
-        learner, config = self.learner, self.learner.config
-        views = tta.views(config)
+        learner, config = self.learner, dataclasses.replace(self.learner.config, tta=views)
+        beside = tta.views(config)
         weight = tta.plain_weight(config)
         for name in ("valid", "holdout", "test"):
             feed = Feed(self.parts[name], learner.device)
             found = answers if name == "valid" and answers is not None else learner.answers(feed)
-            if views:
-                others = tta.mean([learner.answers(feed, view=view) for view in views.values()])
+            if beside:
+                others = tta.mean([learner.answers(feed, view=view) for view in beside.values()])
                 if name == "valid":
-                    weight, account = self._account(feed, found, others)
+                    weight, account = self._account(feed, found, others, config)
                     content = json.dumps(dataclasses.asdict(account), indent=1)
                     atomic.write(folder / tta.FILE, content.encode())
                 found = tta.mixed(found, others, weight)
@@ -151,14 +152,15 @@ class ClassTrainer:
         predictions = self.kind.predict(feed.names(rows), answers.cpu(), self.learner.config)
         return self.task.metric.fn(predictions, feed.targets_of(rows).cpu().numpy())
 
-    def _account(self, valid: Feed, plain: Tensor, others: Tensor) -> tuple[float, tta.Account]:
+    def _account(
+        self, valid: Feed, plain: Tensor, others: Tensor, config: TrialConfig
+    ) -> tuple[float, tta.Account]:
         """The plain view's weight, fitted where that is asked for, and what it does to validation."""
 
         def judge(answers: Tensor) -> tuple[float, float]:
             score = self._score(valid, valid.rows, answers)
             return self.task.metric.utility(score), -self._loss(valid, answers)
 
-        config = self.learner.config
         fitted = config.tta_plain < 0 and config.folds != WHOLE
         weight = tta.fit(plain, others, judge) if fitted else tta.plain_weight(config)
         mixed = tta.mixed(plain, others, weight)
