@@ -9,11 +9,13 @@ from pathlib import Path
 
 from orchestrator.chaos.cells import Cell
 from orchestrator.chaos.invariants import repeated, require_equal
-from orchestrator.chaos.rig import Rig, Running, Unexpected
+from orchestrator.chaos.rig import ENDS_S, Rig, Running, Unexpected, wait_for
 
-LIVES_S = (1.0, 24.0)
-"""A driver lives so many seconds, at random: from where it reads its arguments, over some 12 s until Ray and
-the first trial run, to several trials on."""
+EARLY, EARLY_S = 1 / 3, (1.0, 12.0)
+"""So many of the kills come at a random moment before or while Ray and the first trial start."""
+LATER_S = 6.0
+"""The others come so long after the first epoch that it reported, at most: within one of several trials, or
+between two."""
 TRIALS_A_KILL = 2
 TRIAL_S = 20.0
 """More than a trial takes on a core with other work."""
@@ -54,7 +56,7 @@ def run(home: Path, *, kills: int, seed: int, cores: list[int], heard: Callable[
         alone = pool.submit(other.require_success, other.search("alone", *options), within=within)
         done = 0
         for number in range(1, kills + 1):
-            done += _struck(_begun(rig, options), draws.uniform(*LIVES_S))
+            done += _struck(rig, _begun(rig, options), draws)
             heard(number)
         rig.require_success(_begun(rig, options), within=within)
         alone.result()
@@ -72,9 +74,14 @@ def _begun(rig: Rig, options: list[str]) -> Running:
     return rig.resume("killed") if rig.folder("killed").begun else rig.search("killed", *options)
 
 
-def _struck(running: Running, seconds: float) -> bool:
-    """Kill the driver after so long; whether it still ran. Raises Unexpected where it had failed before."""
-    running.live(seconds)
+def _struck(rig: Rig, running: Running, draws: random.Random) -> bool:
+    """Kill the driver at a random moment; whether it still ran. Raises Unexpected where it had failed."""
+    if draws.random() < EARLY:
+        running.live(draws.uniform(*EARLY_S))
+    else:
+        before = rig.reported("killed")
+        wait_for(lambda: running.ended or rig.reported("killed") > before, ENDS_S)
+        running.live(draws.uniform(0, LATER_S))
     running.signal(signal.SIGKILL)
     code = running.end()
     if code not in (0, -signal.SIGKILL):
