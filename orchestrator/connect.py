@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_DEDUP_LOGS="0")
@@ -93,7 +93,14 @@ def _on_loopback() -> Iterator[None]:
 
 @contextlib.contextmanager
 def cluster_ahead(*, cpus: int, gpus: int) -> Iterator[Callable[[], dict[str, float]]]:
-    """A local Ray that starts in the background; what is yielded waits for it and gives its resources."""
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(1, "ray") as thread:
+    """A local Ray that starts in the background; what is yielded waits for it and gives its resources.
+
+    The thread that starts it outlives it: Linux kills Ray's processes with the thread that they are children
+    of, and Ray ends a driver whose raylet is gone, without a word and before it has said what came of it.
+    """
+    with ThreadPoolExecutor(1, "ray") as thread, contextlib.ExitStack() as stack:
         starting = thread.submit(stack.enter_context, cluster(address=None, cpus=cpus, gpus=gpus))
-        yield starting.result
+        try:
+            yield starting.result
+        finally:
+            wait([starting])

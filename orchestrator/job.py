@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +98,8 @@ def _search(task_name: str, asked: Asked, before: "Before | None" = None) -> Sea
             slots = packing.most_slots(prepared, here)
             cpus, gpus = slots * asked.cpus_per_trial, int(here.get("GPU", 0))
             ready = stack.enter_context(connect.cluster_ahead(cpus=cpus, gpus=gpus))
-        store = _fill_store(prepared)
+        costs = () if before else _costs_of(prepared)
+        store = _fill_store(prepared, costs)
         if before is None:
             prepared = packing.settled(prepared, store, here)
             say(prepared.plan.packing)
@@ -130,17 +131,22 @@ def _place(prepared: Prepared, before: "Before | None") -> str:
     return folders.new(asked.out, prepared.task.name, asked.search_id).search_id
 
 
-def _fill_store(prepared: Prepared) -> "Store":
-    """The decoded pictures, while the models of the space are built once to see that they can be."""
-    from orchestrator.display import say, store_progress
+def _costs_of(prepared: Prepared) -> tuple[str, ...]:
+    """What the models of the space cost; each is built once, to see that it can be before time is spent."""
     from orchestrator.preflight import check_models
+
+    return check_models(
+        prepared.configs, task=prepared.source, space=prepared.space, heads=prepared.task.kind.heads
+    )
+
+
+def _fill_store(prepared: Prepared, costs: Sequence[str]) -> "Store":
+    """The decoded pictures, and what there is to say of them, of the rules and of the `costs`."""
+    from orchestrator.display import say, store_progress
     from trainables import store
     from trainables.folding import write_folds
     from trainables.grouping import as_stored
 
-    costs = check_models(
-        prepared.configs, task=prepared.source, space=prepared.space, heads=prepared.task.kind.heads
-    )
     for note in (*about_data(prepared), *about_rules(prepared), *prepared.splits.notes, *costs):
         say(note)
     with store_progress() as progress:

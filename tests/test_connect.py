@@ -1,6 +1,8 @@
 """Where a search finds its Ray, and what it says where there is none."""
 
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -29,3 +31,27 @@ def test_a_search_stays_where_it_was_unless_it_is_told_where_to_go() -> None:
     assert where(None) == {}
     assert where(LOCAL) == {"address": None}
     assert where("auto") == {"address": "auto"}
+
+
+ENDED_WHILE_IT_RUNS = """
+import psutil, time
+from orchestrator import connect
+
+shutdown = connect.ray.shutdown
+
+def late():
+    time.sleep(1)  # what is to die with the thread that started Ray is dead by then
+    children = psutil.Process().children()
+    print(*(child.name() for child in children if child.status() != psutil.STATUS_ZOMBIE))
+    shutdown()
+
+connect.ray.shutdown = late
+with connect.cluster_ahead(cpus=1, gpus=0) as ready:
+    ready()
+"""
+
+
+def test_a_ray_that_was_started_in_the_background_runs_until_it_is_ended() -> None:
+    """Else it ends its driver, now and then, before that has said what came of the search."""
+    run = subprocess.run([sys.executable, "-c", ENDED_WHILE_IT_RUNS], capture_output=True, text=True)
+    assert "raylet" in run.stdout.split(), run.stderr
