@@ -146,18 +146,20 @@ class FinalConductor(Conductor):
 
     def _extend(self) -> None:
         """More finals, under further seeds, where those planned were over sooner than it had seemed."""
-        left = self.until - self.clock()
-        over = (t for t in reversed(self.record.trials.values()) if t.of and t.state == "COMPLETE")
-        if self._started >= self._first + self.finals.spare or (latest := next(over, None)) is None:
-            return
-        root = finals.root_of(latest, self.record)
-        least = max(int(root.params["epochs"]), round(finals.SPARE * int(latest.params["epochs"])))
-        pace = replace(finals.pace_of(latest, self.record), epochs=least)
-        more = finals.how_many(self.finals, pace, seconds=left, slots=1)
-        if more:
+        if self._started < self._first + self.finals.spare and any(map(self._has_time, self._chosen)):
             assert self._planned
             self._planned += 1
-            self.note("finals", count=self._planned, seconds=round(left, 1), spare=True)
+            left = round(self.until - self.clock(), 1)
+            self.note("finals", count=self._planned, seconds=left, spare=True)
+
+    def _has_time(self, trial: TrialRecord) -> bool:
+        """Whether the time that is left holds another final of it that is hardly shorter than its first."""
+        first = self._first_of(trial)
+        if first is trial:
+            return False
+        least = max(int(trial.params["epochs"]), round(finals.SPARE * int(first.params["epochs"])))
+        pace = replace(finals.pace_of(first, self.record), epochs=least)
+        return finals.how_many(self.finals, pace, seconds=self.until - self.clock(), slots=1) > 0
 
     def _final(self) -> Request:
         assert self._planned
@@ -181,7 +183,8 @@ class FinalConductor(Conductor):
     def _next(self) -> tuple[TrialRecord, int]:
         """The trial to train again, and how often it was: first each of them once, then who had the fewest.
 
-        Where a first final tells how long to train the others, only such are taken whose first has ended.
+        Where a first final tells how long to train the others, only such are taken whose first has ended; in
+        time that is left only those for whom it is enough.
         """
         grown = self._chosen
         if len(grown) < self._places:
@@ -190,7 +193,8 @@ class FinalConductor(Conductor):
             self._chosen, trial = grown, grown[-1]
         else:
             told = [t for t in grown if not self.finals.pooled or self._first_of(t) is not t]
-            trial = min(told or grown, key=lambda t: self._trained[t.trial_id])
+            spare = [t for t in told if self._started >= self._first and self._has_time(t)]
+            trial = min(spare or told or grown, key=lambda t: self._trained[t.trial_id])
         turn = self._trained.get(trial.trial_id, 0)
         self._trained[trial.trial_id] = turn + 1
         return (self._first_of(trial) if self.finals.pooled and turn else trial), turn

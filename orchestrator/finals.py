@@ -29,8 +29,8 @@ trial's own length, and what the time holds beyond that makes them longer. Of a 
 what it is taught than in validation as many as fit at this length: it is yet to learn, and longer training is
 worth more than further seeds."""
 SPARE = 0.75
-"""A training in the time that is left is no shorter than so much of the final before it: the mean of four
-food networks had a log loss of 1.745 on the holdout, and of 1.755 with two of half the length beside them."""
+"""A training in the time that is left is no shorter than so much of the first of its configuration: the mean
+of four food networks had a log loss of 1.745 on the holdout, and of 1.755 with two of half the length too."""
 ALIKE = 0.1
 """Gower distance below which two configurations are one."""
 MARGIN = 0.92
@@ -189,11 +189,6 @@ def pace_of(trial: TrialRecord, record: SearchRecord) -> Pace:
         seconds=seconds,
         around=max(statistics.median_low(around) if around else 2 * seconds, FEWEST_SECONDS),
     )
-
-
-def root_of(trial: TrialRecord, record: SearchRecord) -> TrialRecord:
-    """The trial of the search proper that a final is of, if through another final."""
-    return root_of(record.trials[trial.of], record) if trial.of else trial
 
 
 def fitting_epochs(record: SearchRecord, model: str, *, seconds: float) -> int | None:

@@ -197,11 +197,12 @@ def at(conductor: FinalConductor, now: float) -> None:
     conductor.clock.now = now
 
 
-def finish(conductor: FinalConductor, value: float) -> TrialRecord:
+def finish(conductor: FinalConductor, value: float, *, seconds: float = 1.0) -> TrialRecord:
+    """The next trial, of epochs that take so long."""
     request = conductor.suggest()
     assert request is not None
     for epoch in range(1, int(request.params["epochs"]) + 1):
-        if conductor.report(request.trial_id, row(epoch, value)):
+        if conductor.report(request.trial_id, row(epoch, value) | {"seconds": seconds}):
             break
     return conductor.record.trials[request.trial_id]
 
@@ -290,6 +291,20 @@ def test_time_that_holds_only_a_short_training_is_left(conductor: FinalConductor
     at(conductor, 100.0 - pace.takes(finals.SPARE * epochs - 1, 1.0))
     assert conductor.suggest() is None
     assert conductor.stopped == "the finals are done"
+
+
+def test_time_that_is_left_goes_to_a_configuration_that_it_is_enough_for(
+    conductor: FinalConductor,
+) -> None:
+    conductor.finals = Finals(seeds=2, configurations=2, epochs=8, spare=2)
+    for value in (0.9, 0.8, 0.1, 0.1, 0.1, 0.1):
+        finish(conductor, value)
+    at(conductor, 51.0)
+    begun = [finish(conductor, 0.5, seconds=seconds) for seconds in (5.0, 1.0, 5.0, 1.0)]
+    slow, quick = (trial.of for trial in begun[:2])
+    assert [trial.of for trial in begun] == [slow, quick, slow, quick]
+    at(conductor, 80.0)
+    assert finish(conductor, 0.5).of == quick
 
 
 def test_where_the_first_seed_failed_the_second_builds_on_the_trial_of_the_search(
