@@ -226,7 +226,7 @@ def _config(assignment: Assignment) -> "TrialConfig":
 
 
 def _run(pipe: Connection, assignment: Assignment) -> list[Message]:
-    """Train; the messages left to send, the last epoch's row among them: it is told once all is on disk."""
+    """Train; the messages left to send."""
     import torch
 
     from trainables.train import train
@@ -234,33 +234,63 @@ def _run(pipe: Connection, assignment: Assignment) -> list[Message]:
     if not pipe.recv():
         return [("done", {"why": "stopped before it began"})]
     torch.set_num_threads(assignment.threads)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     watch = _Watch(assignment)
-    last: list[Message] = []
-
-    def report(row: "EpochReport") -> bool:
-        if row.epoch <= assignment.known:
-            return row.epoch < assignment.known or not assignment.finish
-        message: Message = ("report", {**asdict(row), "device": device})
-        if row.last:
-            last.append(message)
-            return False
-        pipe.send(message)
-        return bool(pipe.recv())
-
+    told = _Told(pipe, assignment, watch)
     try:
         task, store = _open(assignment.task, assignment.space, assignment.store)
-        folder = Path(assignment.folder)
+        folder, config = Path(assignment.folder), _config(assignment)
         with FileLock(folder / ".running.lock"):  # of a driver that was killed, a child may end its epoch yet
-            train(task, store, _config(assignment), report, folder=folder, cancelled=watch.is_over)
+            train(
+                task,
+                store,
+                config,
+                told.report,
+                folder=folder,
+                cancelled=watch.is_over,
+                settled=told.settled,
+            )
     except RuleViolation as error:
         return [("refused", {"reason": _one_line(error)})]
     except Exception as error:
         if watch.why:
-            return [("done", {"why": watch.why})]
+            return [watch.done]
         traceback.print_exc()
         return [("failed", {"reason": _one_line(error)})]
-    return [*last, ("done", {"why": watch.why})]
+    return [watch.done]
+
+
+class _Told:
+    """What a trial's process tells its slot, and what it hears back."""
+
+    def __init__(self, pipe: Connection, assignment: Assignment, watch: "_Watch") -> None:
+        import torch
+
+        self._pipe, self._assignment, self._watch = pipe, assignment, watch
+        self._device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+        self._last: Message | None = None
+        self._wanted = True
+
+    def report(self, row: "EpochReport") -> bool:
+        """Tell of an epoch, of the last one when `settled`; whether to go on."""
+        known, finish = self._assignment.known, self._assignment.finish
+        if row.epoch <= known:
+            return row.epoch < known or not finish
+        message: Message = ("report", {**asdict(row), "device": self._device})
+        if row.last:
+            self._last = message
+            return False
+        self._pipe.send(message)
+        self._wanted = bool(self._pipe.recv())
+        return self._wanted
+
+    def settled(self) -> None:
+        """Tell of the end, and wait until that is taken in: the checkpoints stay until then.
+
+        A driver that was killed before it had journalled the end would else have all epochs trained anew.
+        """
+        if self._wanted:
+            self._pipe.send(self._last or self._watch.done)
+            self._pipe.recv()
 
 
 class _Watch:
@@ -280,6 +310,10 @@ class _Watch:
             elif os.path.exists(self._assignment.stop_file):
                 self.why = "the search was stopped"
         return bool(self.why)
+
+    @property
+    def done(self) -> Message:
+        return "done", {"why": self.why}
 
 
 def _one_line(error: Exception) -> str:

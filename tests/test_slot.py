@@ -138,6 +138,24 @@ def test_a_child_that_hangs_is_killed_and_another_goes_on_from_its_checkpoint(
     assert [row["epoch"] for row in rows] == [2, 3, 4]
 
 
+def test_a_trial_whose_end_nobody_took_in_ends_again_without_training(
+    slot: Slot, prepared: Path, tmp_path: Path
+) -> None:
+    asked = assignment(prepared, tmp_path)
+    killed = Slot()
+    killed.start(asked)
+    killed.next()
+    outcome, last = killed.next()
+    assert (outcome, last["last"]) == ("report", True)
+    assert killed._child is not None
+    killed._child.pipe.close()  # as when its driver is killed, and the process of the slot with it
+    killed.close()
+    slot.start(replace(asked, known=1))
+    assert slot.next() == (outcome, last)  # the seconds that it took as well
+    slot.finish()
+    assert not (tmp_path / "checkpoints").exists()
+
+
 def test_a_trial_ends_with_what_it_has_when_told_or_out_of_time(
     slot: Slot, prepared: Path, tmp_path: Path
 ) -> None:

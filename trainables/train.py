@@ -76,6 +76,10 @@ class Best:
     answers: Any
 
 
+def at_once() -> None:
+    """Nobody has to know of a trial's end before its checkpoints go."""
+
+
 def train(
     task: Task,
     store: Store,
@@ -85,6 +89,7 @@ def train(
     folder: Path,
     cancelled: Callable[[], bool] = go_on,
     executed: Execution | None = None,
+    settled: Callable[[], None] = at_once,
 ) -> TrialResult:
     """Train one network and keep its best epoch.
 
@@ -101,7 +106,8 @@ def train(
 
     After each epoch a checkpoint is written there, while the next one is trained. Called again on the folder
     of a trial that was killed, with the same configuration, it goes on behind the last one, having reported
-    the epochs before it once more. On a CPU the same seed, number of threads and execution give the same
+    the epochs before it once more; so it does until `settled` returns, which is called when all of the above
+    is on the disk. On a CPU the same seed, number of threads and execution give the same
     bits, killed or not; `executed` fixes the latter, which is else recalled or probed. Seeds the global
     generators.
 
@@ -134,6 +140,7 @@ def train(
         atomic.write(folder / "weights.safetensors", _weights(best))
         learner.evaluated.load_state_dict(best.weights)
         trainer.predict(best.answers, folder, views=views)
+        settled()
         checkpoints.clear()
     return TrialResult(
         value=best.report.valid_metric,
