@@ -16,7 +16,7 @@ from orchestrator.chaos.rig import ENDS_S, Skipped, Unexpected, wait_for
 GROUP = "disk"
 MB = 2**20
 PAGE = 4096
-ROOM = 900 * MB
+ROOM, STEP = 900 * MB, 16 * MB
 EARLY = 3
 """Reports before the disk fills, at most: afterwards there are others to be held."""
 PAUSE_S = 5.0
@@ -76,14 +76,17 @@ def _small_disk(place: Path) -> Iterator[Path]:
 
 
 def _filled(disk: Path) -> Path:
-    """A file that takes what room there is, at once."""
-    ballast = disk / "ballast"
+    """A file that takes what room there is.
+
+    Little by little: what does not fit, since others write too, is given back as a whole.
+    """
+    ballast, size = disk / "ballast", STEP
     with ballast.open("wb") as file:
-        for size in (shutil.disk_usage(disk).free - MB, *(PAGE,) * (2 * MB // PAGE)):
+        while size >= PAGE:
             try:
                 os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), size)
             except OSError:
-                break
+                size //= 2
     return ballast
 
 
