@@ -115,7 +115,7 @@ def test_the_plan_shows_the_finals(home: Path) -> None:
     result = search(home, "digits", "--data", str(home / "digits"), *given)
     assert result.returncode == 0, result.stderr
     text = " ".join(result.stdout.split())
-    assert "after 6 min up to 3 of the best configurations again, 2 seeds each, 60 epochs" in text
+    assert "after 5 min up to 3 of the best configurations again, 2 seeds each, 60 epochs" in text
 
 
 @pytest.mark.parametrize(
