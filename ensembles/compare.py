@@ -8,7 +8,7 @@ import numpy as np
 
 from ensembles.blend import blend, tied_votes
 from ensembles.merging import Blend, Rule
-from ensembles.methods import TIE, UNFITTED, Method, load_method
+from ensembles.methods import MEANS, TIE, Method, load_method
 from ensembles.utility import ValidationUtility, log_loss
 from trainables.errors import DataError
 from trainables.gathered import held, joined, take
@@ -47,8 +47,8 @@ class Ensemble:
     log_loss: float
     """Of the cross-fitted predictions; it decides between equal scores."""
     valid_spread: float | None = None
-    """Of a fitted method: standard error of the difference of `valid_value` to that of the best unfitted one,
-    by paired bootstrap."""
+    """Of all but the means: standard error of the difference of `valid_value` to that of the better mean, by
+    paired bootstrap."""
     fitted_value: float
     """On the validation images that the weights were chosen on: flattering for a fitted method."""
     holdout_value: float | None = None
@@ -137,14 +137,14 @@ def compare(
 def _with_spreads(
     ensembles: Sequence[Ensemble], crossed: Mapping[str, Any], targets: Any, metric: Metric
 ) -> list[Ensemble]:
-    """The fitted ones with `valid_spread`, from the cross-fitted answers of each method."""
-    plain = [e for e in ensembles if e.method in UNFITTED]
+    """All but the means with `valid_spread`, from the cross-fitted answers of each method."""
+    plain = [e for e in ensembles if e.method in MEANS]
     if not plain or len(plain) == len(ensembles):
         return list(ensembles)
     reference = crossed[_best(plain, metric).method]
     valid = _Resampled(Answers(members=(reference,), targets=targets), metric, lambda found: found)
     return [
-        e if e.method in UNFITTED else replace(e, valid_spread=valid.spread(crossed[e.method]))
+        e if e.method in MEANS else replace(e, valid_spread=valid.spread(crossed[e.method]))
         for e in ensembles
     ]
 
@@ -162,12 +162,12 @@ def answer(ensemble: Ensemble, members: Sequence[Any], decision: Decision | None
 def choose(ensembles: Sequence[Ensemble], metric: Metric) -> Ensemble:
     """The best by cross-fitted score; of equals the one of lower log loss, of these the simplest.
 
-    A fitted method, or one trial alone, has to lead the plain means by more than chance (95 %): their
-    weights, the trial and its best epoch were all chosen on a few validation images for their score.
+    All but the means have to lead them by more than chance (95 %): weights, the one trial and its best epoch
+    were chosen on a few validation images for their score, and a vote forgets how sure its members are.
     """
     leading = _best(ensembles, metric)
-    plain = [e for e in ensembles if e.method in UNFITTED]
-    if leading.method in UNFITTED or not plain:
+    plain = [e for e in ensembles if e.method in MEANS]
+    if leading.method in MEANS or not plain:
         return leading
     mean = _best(plain, metric)
     lead = metric.utility(leading.valid_value) - metric.utility(mean.valid_value)

@@ -18,8 +18,8 @@ from trainables.errors import unknown
 Utility = Callable[[Blend], float]
 Method = Callable[[int, Utility], Blend]
 
-UNFITTED = ("prob_mean", "logit_sum", "vote")
-"""Methods that give every member one weight, whatever the utility says."""
+MEANS = ("prob_mean", "logit_sum")
+"""Methods that give every member one weight, whatever the utility says, and keep how sure each is."""
 TIE = 1e-6
 """Utilities that differ by less are equal: twins must not both enter for the sake of rounding."""
 ROUNDS = 25

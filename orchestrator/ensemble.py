@@ -40,7 +40,7 @@ ALWAYS = ("best_single", "prob_mean")
 
 
 HOW_CHOSEN = (
-    "best on valid, a fitted one only where it leads by more than chance; of equals, the lower log loss"
+    "the best mean on valid; another only where it leads by more than chance; of equals, the lower log loss"
 )
 
 

@@ -103,7 +103,7 @@ class FinalConductor(Conductor):
         planned = 0
         if found:
             pace = finals.pace_of(found[0], self.record)
-            stretch = finals.stretch_of(found[0], self.metric)
+            stretch = min(finals.stretch_of(found[0], self.metric), self.finals.longest)
             fitting = finals.how_many(self.finals, pace, seconds=left, slots=self.slots, stretch=stretch)
             planned = min(fitting, len(found) * self.finals.seeds * self.finals.parts)
         self._planned = self._first = planned

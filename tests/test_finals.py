@@ -362,6 +362,17 @@ def test_without_validation_the_score_is_that_of_the_trial_it_is_of(conductor: F
     assert (again.value, again.best_epoch) == (0.9, again.epoch)
 
 
+@pytest.mark.parametrize(("folds", "planned"), [(0, 6), (WHOLE, 8)])
+def test_as_many_are_planned_as_fit_at_the_length_they_may_have(
+    conductor: FinalConductor, folds: int, planned: int
+) -> None:
+    conductor.finals = Finals(seeds=8, configurations=1, folds=folds)
+    finish(conductor, 1.0)  # as good as on what it is taught
+    at(conductor, 51.0)
+    conductor.suggest()
+    assert conductor.record.finals == planned
+
+
 def test_slots_begin_with_first_finals_and_time_that_is_left_goes_to_further_seeds(
     conductor: FinalConductor,
 ) -> None:

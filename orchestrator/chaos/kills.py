@@ -80,7 +80,7 @@ def _struck(rig: Rig, running: Running, draws: random.Random) -> bool:
         running.live(draws.uniform(*EARLY_S))
     else:
         before = rig.reported("killed")
-        wait_for(lambda: running.ended or rig.reported("killed") > before, ENDS_S)
+        wait_for(lambda: running.ended or rig.reported("killed") > before, ENDS_S, every=0.1)
         running.live(draws.uniform(0, LATER_S))
     running.signal(signal.SIGKILL)
     code = running.end()
