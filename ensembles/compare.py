@@ -165,13 +165,16 @@ def choose(ensembles: Sequence[Ensemble], metric: Metric) -> Ensemble:
     All but the means have to lead them by more than chance (95 %): weights, the one trial and its best epoch
     were chosen on a few validation images for their score, and a vote forgets how sure its members are.
     """
-    leading = _best(ensembles, metric)
-    plain = [e for e in ensembles if e.method in MEANS]
-    if leading.method in MEANS or not plain:
-        return leading
-    mean = _best(plain, metric)
-    lead = metric.utility(leading.valid_value) - metric.utility(mean.valid_value)
-    return mean if lead < Z95 * (leading.valid_spread or 0.0) else leading
+    means = [e for e in ensembles if e.method in MEANS]
+    if not means or len(means[0].trial_ids) == 1:
+        return _best(ensembles, metric)
+    mean = _best(means, metric)
+
+    def leads(other: Ensemble) -> bool:
+        lead = metric.utility(other.valid_value) - metric.utility(mean.valid_value)
+        return lead > Z95 * (other.valid_spread or 0.0) + TIE
+
+    return _best([mean, *filter(leads, (e for e in ensembles if e.method not in MEANS))], metric)
 
 
 def _best(ensembles: Sequence[Ensemble], metric: Metric) -> Ensemble:

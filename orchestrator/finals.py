@@ -27,10 +27,12 @@ LONGEST = 4.0
 """A final runs at most so many times the epochs of the trial that it is of. As many are trained as fit at the
 trial's own length, and what the time holds beyond that makes them longer. Of a trial that was no better on
 what it is taught than in validation as many as fit at this length: it is yet to learn, and longer training is
-worth more than further seeds."""
+worth more than further seeds; but a round that does not quite fit is trained too, and all are shorter."""
 SPARE = 0.75
 """A training in the time that is left is no shorter than so much of the first of its configuration: the mean
 of four food networks had a log loss of 1.745 on the holdout, and of 1.755 with two of half the length too."""
+IDLE = 0.1
+"""Of a round of finals: time that is left unused rather than filled with a further round of shorter ones."""
 ALIKE = 0.1
 """Gower distance below which two configurations are one."""
 MARGIN = 0.92
@@ -232,11 +234,13 @@ def how_many(finals: Finals, pace: Pace, *, seconds: float, slots: int, stretch:
     if usable < math.ceil(parts / slots) * shortest:
         return 0
     each = pace.takes(finals.epochs or stretch * pace.epochs, finals.growth)
-    round_up = 0.5 if stretch > 1 else 0.0  # further members are worth more than the last of a stretch
+    # beyond a whole number of rounds all get shorter: further members are worth more than the end of a
+    # stretch, and nothing would use the rest of the time
+    rest = 1 - IDLE if stretch > 1 else 0.0
     if parts == 1:
-        whole = slots * int(usable / each + round_up)
+        whole = slots * int(usable / each + rest)
     else:
-        whole = parts * int(usable * slots / (parts * each) + round_up)
+        whole = parts * int(usable * slots / (parts * each) + rest)
     return min(finals.most, max(whole, slots if parts == 1 else parts))
 
 

@@ -125,6 +125,8 @@ def test_what_is_yet_to_learn_is_trained_longer_and_less_often() -> None:
     plan = Finals(seeds=2)
     counts = [finals.how_many(plan, PACE, seconds=s, slots=2, stretch=2.5) for s in (20, 40, 110, 160, 900)]
     assert counts == [0, 2, 4, 6, 6]
+    # 1.02 and 1.2 rounds of the whole stretch: further ones are shorter, rather than time left unused
+    assert [finals.how_many(plan, PACE, seconds=s, slots=2, stretch=2.5) for s in (61, 72)] == [2, 4]
 
 
 @pytest.mark.parametrize("seconds", [40.0, 110.0, 160.0, 900.0])

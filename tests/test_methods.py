@@ -302,8 +302,8 @@ def test_what_is_no_mean_is_chosen_only_where_it_leads_by_more_than_chance(metho
     assert mean.valid_spread is None
     assert other.valid_spread is not None
     assert 0 < other.valid_spread < 0.1
-    for lead, chosen in ((1.5, "prob_mean"), (2.5, method)):
-        ahead = replace(other, valid_value=mean.valid_value + lead * other.valid_spread)
+    for lead, chosen in ((0.0, "prob_mean"), (1.5, "prob_mean"), (2.5, method)):
+        ahead = replace(other, valid_value=mean.valid_value + lead * other.valid_spread, log_loss=0.0)
         assert choose([mean, ahead], ACCURACY).method == chosen
 
 
