@@ -99,7 +99,8 @@ def create(out: Path, task: str, search_id: str | None = None) -> SearchFolder:
 
 def _never_began(path: Path) -> bool:
     """Whether a search was killed here before its journal held a line: its id is free again."""
-    names = {inside.name for inside in path.iterdir()} if path.is_dir() else {path.name}
+    inside = path.iterdir() if path.is_dir() else [path]
+    names = {each.name for each in inside if each.suffix != ".tmp"}
     return names <= BEFORE_THE_FIRST_LINE and not SearchFolder(path).begun
 
 

@@ -13,6 +13,7 @@ from orchestrator.finals import Wanted
 from orchestrator.folders import SearchFolder
 from orchestrator.journal import Event, SearchRecord
 from orchestrator.prepare import Asked
+from trainables import atomic
 from trainables.errors import DataError, UsageError
 
 PATHS = ("data", "out", "weights")
@@ -80,7 +81,10 @@ def require_same(found: Before, fingerprint: str) -> None:
 
 @contextlib.contextmanager
 def alone(folder: SearchFolder) -> Iterator[None]:
-    """While no other process runs the same search. Raises UsageError where one does."""
+    """While no other process runs the same search; what a killed one left half written is removed first.
+
+    Raises UsageError where another runs.
+    """
     lock = FileLock(folder.path / ".running.lock", timeout=0)
     try:
         lock.acquire()
@@ -89,6 +93,7 @@ def alone(folder: SearchFolder) -> Iterator[None]:
             f"The search {folder.search_id} is running.", fix="Wait for its end, or end it with Ctrl-C."
         ) from None
     try:
+        atomic.sweep(folder.path)
         yield
     finally:
         lock.release()

@@ -205,8 +205,18 @@ def run_child(pipe: Connection, like: Assignment) -> None:
         os.dup2(log.fileno(), 2)
         for message in _run(pipe, assignment):
             pipe.send(message)
+            if message[0] == "failed":
+                pipe.recv()  # it is taken in: nobody goes on with this trial
+                _forget(folder)
     except (BrokenPipeError, ConnectionResetError, EOFError):
         return  # the slot is gone: nobody is left to tell
+
+
+def _forget(folder: Path) -> None:
+    from trainables.checkpoints import Checkpoints
+    from trainables.train import CHECKPOINTS
+
+    Checkpoints(folder / CHECKPOINTS).clear()
 
 
 @functools.cache

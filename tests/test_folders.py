@@ -1,11 +1,14 @@
 """Where searches are kept: ids that are refused, folders that are found, `latest`."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from orchestrator.folders import create, find, point_latest
+from orchestrator.resuming import alone
 from trainables.errors import DataError, UsageError
 
 
@@ -55,6 +58,19 @@ def test_the_id_of_a_search_that_was_killed_before_its_journal_held_a_line_is_fr
     with pytest.raises(UsageError, match="Unknown search"):
         find(tmp_path, "digits", "mine")
     assert create(tmp_path, "digits", "mine") == killed
+
+
+def test_what_a_killed_process_left_half_written_is_in_nobodys_way(tmp_path: Path) -> None:
+    killed = create(tmp_path, "digits", "mine")
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    dead = killed.path / f".search.json.{gone.pid}.tmp"
+    alive = killed.path / f".ensemble.json.{os.getpid()}.tmp"
+    for path in (dead, alive):
+        path.write_text('{"ta')
+    with alone(create(tmp_path, "digits", "mine")):
+        assert alive.exists()
+        assert not dead.exists()
 
 
 @pytest.mark.parametrize("name", ["latest", "../up", "a/b", ".hidden", "with space", "x" * 65, "a\n", "-x"])

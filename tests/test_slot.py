@@ -111,6 +111,19 @@ def test_an_error_is_told_in_one_line_and_kept_in_the_log(slot: Slot, prepared: 
     assert "Traceback" in (tmp_path / "trial.log").read_text()
 
 
+def test_checkpoints_of_a_trial_that_failed_stay_until_that_is_known(
+    slot: Slot, prepared: Path, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "checkpoints" / "1.checkpoint"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(b"of the epoch before")
+    slot.start(assignment(prepared, tmp_path, lr=1e30))
+    assert slot.next()[0] == "failed"
+    assert checkpoint.exists()
+    slot.finish()
+    assert not checkpoint.exists()
+
+
 def test_a_killed_child_costs_that_trial_only(slot: Slot, prepared: Path, tmp_path: Path) -> None:
     slot.start(assignment(prepared, tmp_path / "one", epochs=50))
     assert slot.next()[0] == "report"

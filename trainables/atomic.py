@@ -36,6 +36,24 @@ def write(path: Path, *data: bytes | memoryview) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what processes that are gone left half written below a folder."""
+    for left in folder.rglob(".*.tmp"):
+        writer = left.name.removesuffix(".tmp").rpartition(".")[2]
+        if writer.isdecimal() and not _lives(int(writer)):
+            left.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
 @contextmanager
 def building(folder: Path) -> Iterator[Path]:
     """An empty temporary folder beside `folder`, while no other process builds the same.
