@@ -27,12 +27,12 @@ FIRST = [
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rig, SearchFolder]:
     """A rig, and a search on it that nothing disturbed."""
-    return matrix.undisturbed(tmp_path_factory.mktemp("chaos"), max(os.sched_getaffinity(0)))
+    return matrix.undisturbed(tmp_path_factory.mktemp("chaos") / "rig", max(os.sched_getaffinity(0)))
 
 
 @pytest.mark.parametrize(("fault", "turn"), FIRST, ids=[f"{f.group} {f.name} {turn}" for f, turn in FIRST])
 def test_search_survives(begun: tuple[Rig, SearchFolder], fault: Fault, turn: int) -> None:
-    outcome = matrix.attempt(*begun, fault, turn=turn, seed=0)
+    (outcome,) = matrix.attempt(*begun, [fault], turn=turn, seed=0)
     assert not outcome.problem
 
 
@@ -85,6 +85,24 @@ def test_faults_are_known_by_their_names() -> None:
     assert len({(fault.group, fault.name) for fault in FAULTS}) == len(FAULTS)
     with pytest.raises(UsageError, match="driver"):
         selftest.main(chaos=True, only=["drivr"])
+
+
+def test_the_matrix_takes_no_more_memory_than_there_is() -> None:
+    most = matrix.places([0, 1], free=64 * matrix.RIG_BYTES)
+    assert sorted(most) == sorted([0, 1] * matrix.RIGS_A_CORE)
+    assert matrix.places([0, 1], free=3 * matrix.RIG_BYTES) == most[:3]
+    assert matrix.places([4], free=0) == [4]
+
+
+def test_only_faults_that_damage_different_things_of_a_state_are_struck_at_once() -> None:
+    for alike in matrix.together(FAULTS):
+        for faults in matrix.at_once(alike):
+            damaged = [fault.damages for fault in faults]
+            assert len(set(damaged)) == len(damaged)
+            assert len(faults) == 1 or (all(damaged) and faults[0].state)
+    batches = [faults for alike in matrix.together(FAULTS) for faults in matrix.at_once(alike)]
+    assert sorted(f.name for faults in batches for f in faults) == sorted(f.name for f in FAULTS)
+    assert max(map(len, batches)) > 1
 
 
 @pytest.mark.slow

@@ -70,13 +70,20 @@ class Cell:
         """
         self.struck(running, reports, signal.SIGKILL)
 
-    def begin_cut_off(self) -> None:
-        """Begin from a search whose driver was killed at a random moment, the same for all such faults."""
-        self.rig.begin_from(self.name, lambda: self.killed(self.rig.search(self.name), self.late_moment()))
+    def begin(self, state: str) -> None:
+        """Begin from a search that ended undisturbed, or whose driver was killed at a random moment; the same
+        for all faults of a state."""
+        if state == ENDED:
+            self.rig.begin_from(self.name, lambda: self.require_ended(self.rig.search(self.name)))
+        elif state == CUT_OFF:
+            self.rig.begin_from(
+                self.name, lambda: self.killed(self.rig.search(self.name), self.late_moment())
+            )
 
-    def begin_ended(self) -> None:
-        """Begin from a search that ended undisturbed."""
-        self.rig.begin_from(self.name, lambda: self.require_ended(self.rig.search(self.name)))
+    def require_recovered(self) -> None:
+        """Raises Unexpected unless --resume ends as if nothing had been."""
+        self.require_ended(self.rig.resume(self.name))
+        self.require_as_if_nothing_had_been(repeats=self.reports)
 
     def require_ended(self, running: Running, code: int = 0) -> None:
         """Raises Unexpected unless it ends with the code, in words, and leaves nothing running."""
@@ -132,3 +139,6 @@ class Fault:
     """Whether it takes a second or two, for it starts no search."""
     state: str = ""
     """Name of the state that it begins from, where others begin from the same; they follow each other."""
+    damages: str = ""
+    """What `strike` damages of the state, where that is all it does: faults that damage different things are
+    struck at once, and one --resume has to recover from all of them."""

@@ -66,11 +66,9 @@ def _bursting(archive: Path, _: Path) -> None:
 def _poisoned_checkpoint(cell: Cell) -> None:
     """In the place of a trial's own; the trial goes on from the one before, or begins again."""
     sign = cell.rig.home / f"{cell.name}.sign"
-    cell.begin_cut_off()
     for path in cell.folder.path.glob("trials/*/checkpoints/*.checkpoint"):
         path.write_bytes(pickle.dumps(_Harm(sign)))
-    cell.require_ended(cell.rig.resume(cell.name))
-    cell.require_as_if_nothing_had_been(repeats=cell.reports)
+    cell.require_recovered()
     _require_not_run(sign)
 
 

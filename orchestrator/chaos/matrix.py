@@ -1,4 +1,4 @@
-"""The fault matrix: every fault at several random times, on as many cores at once as there are."""
+"""The fault matrix: every fault at several random times, on all cores at once."""
 
 import os
 import queue
@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from orchestrator.chaos import disks, drivers, files, hostile, nodes, trackers, trials
 from orchestrator.chaos.cells import Cell, Fault
@@ -27,6 +29,10 @@ FAULTS: tuple[Fault, ...] = (
     *hostile.FAULTS,
 )
 WHOLE = "whole"
+RIGS_A_CORE = 2
+"""While one waits for MLflow, or for what a killed search left, the other one works."""
+RIG_BYTES = 3 * 2**30
+"""What a search takes with Ray, MLflow and the server of its trials."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,23 +64,25 @@ def run(
     What a fault that is not green left stays in `home`. Raises Unexpected where processes are left in the
     end, or where not even a search that nothing disturbs works.
     """
-    cores = sorted(os.sched_getaffinity(0))
+    cores = places(sorted(os.sched_getaffinity(0)), free=psutil.virtual_memory().available)
     rigs: queue.Queue[tuple[Rig, SearchFolder]] = queue.Queue()
     lock, found = threading.Lock(), list[Outcome]()
 
     def tried(alike: Sequence[Fault], turn: int) -> None:
         rig, whole = rigs.get()
         try:
-            for fault in alike:
-                outcome = attempt(rig, whole, fault, turn=turn, seed=seed)
+            for faults in at_once(alike):
+                outcomes = attempt(rig, whole, faults, turn=turn, seed=seed)
                 with lock:
-                    found.append(outcome)
-                    heard(outcome)
+                    found.extend(outcomes)
+                    for outcome in outcomes:
+                        heard(outcome)
         finally:
             rigs.put((rig, whole))
 
     with ThreadPoolExecutor(len(cores)) as pool:
-        for made in pool.map(lambda core: undisturbed(home, core), cores):
+        homes = [home / f"rig{number}" for number in range(len(cores))]
+        for made in pool.map(undisturbed, homes, cores):
             rigs.put(made)
         # turn by turn, so that a matrix that is cut short has tried each fault
         jobs = [(alike, turn) for turn in range(times) for alike in together(faults)]
@@ -93,22 +101,44 @@ def together(faults: Sequence[Fault]) -> list[tuple[Fault, ...]]:
     return sorted(alike.values(), key=len, reverse=True)  # the long ones first: all cores end together
 
 
+def at_once(alike: Sequence[Fault]) -> list[list[Fault]]:
+    """Of faults of one state those that damage different things, to be struck at once; others alone."""
+    found: list[list[Fault]] = []
+    for fault in alike:
+        for faults in found:
+            damaged = {other.damages for other in faults}
+            if fault.damages and "" not in damaged and fault.damages not in damaged:
+                faults.append(fault)
+                break
+        else:
+            found.append([fault])
+    return found
+
+
+def places(cores: Sequence[int], *, free: int) -> list[int]:
+    """The core of each rig: as many as there is memory for, of `free` bytes."""
+    return ([*cores] * RIGS_A_CORE)[: max(1, free // RIG_BYTES)]
+
+
 def undisturbed(home: Path, core: int) -> tuple[Rig, SearchFolder]:
     """A rig, and the search on it that nothing disturbs. Raises Unexpected where that one fails."""
-    rig = Rig(home / f"core{core}", core)
+    rig = Rig(home, core)
     rig.require_success(rig.search(WHOLE))
     return rig, rig.folder(WHOLE)
 
 
-def attempt(rig: Rig, whole: SearchFolder, fault: Fault, *, turn: int, seed: int) -> Outcome:
-    """Try a fault once; `whole` is the undisturbed search of the rig."""
-    label = f"{fault.group}-{FAULTS.index(fault)}-{turn}"
-    name = f"{fault.state}-{turn}" if fault.state else label
-    cell = Cell(rig, name, whole, random.Random(f"{seed}/{fault.group}/{fault.name}/{turn}"))
+def attempt(rig: Rig, whole: SearchFolder, faults: Sequence[Fault], *, turn: int, seed: int) -> list[Outcome]:
+    """Strike faults at once, and see what comes of it; `whole` is the undisturbed search of the rig."""
+    first = faults[0]
+    label = f"{first.group}-{FAULTS.index(first)}-{turn}"
+    name = f"{first.state}-{turn}" if first.state else label
     began = time.monotonic()
     problem = skipped = ""
     try:
-        fault.strike(cell)
+        strike(
+            faults,
+            [Cell(rig, name, whole, random.Random(f"{seed}/{f.group}/{f.name}/{turn}")) for f in faults],
+        )
     except Skipped as reason:
         skipped = str(reason)
     except Exception as error:  # whatever a fault brings about is an outcome, and the matrix goes on
@@ -118,5 +148,14 @@ def attempt(rig: Rig, whole: SearchFolder, fault: Fault, *, turn: int, seed: int
     else:
         rig.remove(name)
         shutil.rmtree(rig.home / name, ignore_errors=True)
-    seconds = time.monotonic() - began
-    return Outcome(fault=fault, turn=turn, problem=problem, skipped=skipped, seconds=seconds)
+    seconds = (time.monotonic() - began) / len(faults)
+    return [Outcome(fault=f, turn=turn, problem=problem, skipped=skipped, seconds=seconds) for f in faults]
+
+
+def strike(faults: Sequence[Fault], cells: Sequence[Cell]) -> None:
+    """Each in its own cell of one search. Raises what `Fault.strike` does."""
+    cells[0].begin(faults[0].state)
+    for fault, cell in zip(faults, cells, strict=True):
+        fault.strike(cell)
+    if faults[0].damages:
+        cells[0].require_recovered()
