@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 from ensembles.blend import blend, tied_votes
 from ensembles.merging import Blend, Rule
-from ensembles.methods import MEANS, TIE, Method, load_method
+from ensembles.methods import MEANS, TIE, UNFITTED, Method, load_method
 from ensembles.utility import ValidationUtility, log_loss
 from trainables.errors import DataError
 from trainables.gathered import held, joined, take
@@ -162,8 +163,9 @@ def answer(ensemble: Ensemble, members: Sequence[Any], decision: Decision | None
 def choose(ensembles: Sequence[Ensemble], metric: Metric) -> Ensemble:
     """The best by cross-fitted score; of equals the one of lower log loss, of these the simplest.
 
-    All but the means have to lead them by more than chance (95 %): weights, the one trial and its best epoch
-    were chosen on a few validation images for their score, and a vote forgets how sure its members are.
+    All but the means have to lead them by more than chance (95 %): a vote forgets how sure its members are,
+    and what is fitted, one trial alone too, was picked for its score on a few validation images. The best of
+    n is some way ahead by chance, so its chance is an n-th of that (Bonferroni).
     """
     means = [e for e in ensembles if e.method in MEANS]
     if not means or len(means[0].trial_ids) == 1:
@@ -171,10 +173,16 @@ def choose(ensembles: Sequence[Ensemble], metric: Metric) -> Ensemble:
     mean = _best(means, metric)
 
     def leads(other: Ensemble) -> bool:
+        picked_of = 1 if other.method in UNFITTED else len(mean.trial_ids)
         lead = metric.utility(other.valid_value) - metric.utility(mean.valid_value)
-        return lead > Z95 * (other.valid_spread or 0.0) + TIE
+        return lead > _surely(picked_of) * (other.valid_spread or 0.0) + TIE
 
     return _best([mean, *filter(leads, (e for e in ensembles if e.method not in MEANS))], metric)
+
+
+def _surely(picked_of: int) -> float:
+    """Standard errors that the best of so many alike has in less than 2.5 % of cases."""
+    return NormalDist().inv_cdf(1 - 0.025 / picked_of)
 
 
 def _best(ensembles: Sequence[Ensemble], metric: Metric) -> Ensemble:

@@ -20,6 +20,8 @@ Method = Callable[[int, Utility], Blend]
 
 MEANS = ("prob_mean", "logit_sum")
 """Methods that give every member one weight, whatever the utility says, and keep how sure each is."""
+UNFITTED = (*MEANS, "vote")
+"""All that give every member one weight."""
 TIE = 1e-6
 """Utilities that differ by less are equal: twins must not both enter for the sake of rounding."""
 ROUNDS = 25

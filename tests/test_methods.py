@@ -302,8 +302,17 @@ def test_what_is_no_mean_is_chosen_only_where_it_leads_by_more_than_chance(metho
     assert mean.valid_spread is None
     assert other.valid_spread is not None
     assert 0 < other.valid_spread < 0.1
-    for lead, chosen in ((0.0, "prob_mean"), (1.5, "prob_mean"), (2.5, method)):
+    for lead, chosen in ((0.0, "prob_mean"), (1.5, "prob_mean"), (3.0, method)):
         ahead = replace(other, valid_value=mean.valid_value + lead * other.valid_spread, log_loss=0.0)
+        assert choose([mean, ahead], ACCURACY).method == chosen
+
+
+def test_the_best_of_many_has_to_lead_by_more_than_what_nobody_picked() -> None:
+    answers, names = parts()
+    for method, chosen in (("vote", "vote"), ("best_single", "prob_mean")):
+        mean, other = compare(answers, trial_ids=names, metric=ACCURACY, methods=["prob_mean", method])
+        assert other.valid_spread is not None
+        ahead = replace(other, valid_value=mean.valid_value + 2.1 * other.valid_spread)
         assert choose([mean, ahead], ACCURACY).method == chosen
 
 
@@ -316,7 +325,7 @@ def test_unfitted_methods_do_not_look_at_the_utility() -> None:
             return float(len(looked))
 
         load_method(name)(3, utility)
-        assert (name in (*methods.MEANS, "vote", "best_single")) == (not looked)
+        assert (name in (*methods.UNFITTED, "best_single")) == (not looked)
 
 
 @pytest.mark.parametrize("metric", [LOG_LOSS, MACRO_RECALL], ids=lambda m: m.name)
