@@ -132,13 +132,11 @@ def attempt(rig: Rig, whole: SearchFolder, faults: Sequence[Fault], *, turn: int
     first = faults[0]
     label = f"{first.group}-{FAULTS.index(first)}-{turn}"
     name = f"{first.state}-{turn}" if first.state else label
+    draws = [random.Random(f"{seed}/{fault.group}/{fault.name}/{turn}") for fault in faults]
     began = time.monotonic()
     problem = skipped = ""
     try:
-        strike(
-            faults,
-            [Cell(rig, name, whole, random.Random(f"{seed}/{f.group}/{f.name}/{turn}")) for f in faults],
-        )
+        strike(faults, [Cell(rig, name, whole, own) for own in draws])
     except Skipped as reason:
         skipped = str(reason)
     except Exception as error:  # whatever a fault brings about is an outcome, and the matrix goes on
