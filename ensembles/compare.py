@@ -139,10 +139,10 @@ def _with_spreads(
     ensembles: Sequence[Ensemble], crossed: Mapping[str, Any], targets: Any, metric: Metric
 ) -> list[Ensemble]:
     """All but the means with `valid_spread`, from the cross-fitted answers of each method."""
-    plain = [e for e in ensembles if e.method in MEANS]
-    if not plain or len(plain) == len(ensembles):
+    means = [e for e in ensembles if e.method in MEANS]
+    if not means or len(means) == len(ensembles):
         return list(ensembles)
-    reference = crossed[_best(plain, metric).method]
+    reference = crossed[_best(means, metric).method]
     valid = _Resampled(Answers(members=(reference,), targets=targets), metric, lambda found: found)
     return [
         e if e.method in MEANS else replace(e, valid_spread=valid.spread(crossed[e.method]))

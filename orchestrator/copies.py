@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from trainables import atomic
 from trainables.config import TrialConfig
 from trainables.errors import DataError
 from trainables.pretrained import weights_file
@@ -159,7 +160,7 @@ def fetch(head: Head, there: str, here: Path) -> None:
 def arrive(chunks: Iterable[bytes], here: Path, *, digest: Callable[[], str], name: str) -> None:
     """Let a file appear whole. Raises DataError where its bytes are not those of the head's `name`."""
     here.parent.mkdir(parents=True, exist_ok=True)
-    arriving, hashed = here.with_name(f".{here.name}.{os.getpid()}.tmp"), hashlib.sha256()
+    arriving, hashed = atomic.temporary_for(here), hashlib.sha256()
     try:
         with arriving.open("wb") as file:
             for data in chunks:

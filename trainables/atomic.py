@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -23,12 +24,25 @@ def disk_errors(what: str, where: Path) -> Iterator[None]:
         ) from error
 
 
+def temporary_for(path: Path) -> Path:
+    """Where this process writes what is to take the place of `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
 def write(path: Path, *data: bytes | memoryview) -> None:
-    """Write a file, its parts in turn, through a temporary name in the same folder, flushed to the disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write a file, its parts in turn, as `appearing` does."""
+    with appearing(path) as file:
+        file.writelines(data)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[BinaryIO]:
+    """A temporary file in the same folder that takes the place of `path` when all was written, flushed to the
+    disk."""
+    temporary = temporary_for(path)
     try:
         with temporary.open("wb") as file:
-            file.writelines(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -37,21 +51,13 @@ def write(path: Path, *data: bytes | memoryview) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes that are gone left half written below a folder."""
+    """Remove the files of `temporary_for` below a folder whose processes are gone."""
+    import psutil
+
     for left in folder.rglob(".*.tmp"):
         writer = left.name.removesuffix(".tmp").rpartition(".")[2]
-        if writer.isdecimal() and not _lives(int(writer)):
+        if writer.isdecimal() and not psutil.pid_exists(int(writer)):
             left.unlink(missing_ok=True)
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
 
 
 @contextmanager

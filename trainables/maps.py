@@ -4,7 +4,6 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
@@ -93,7 +92,7 @@ def write(path: Path, ids: Sequence[str], images: Iterable[np.ndarray], *, form:
     where it lies, its length, its checksum and its shape); the index' length and checksum, 12 bytes.
     Raises DataError unless every image is a map of the form and there is one an id.
     """
-    with atomic.disk_errors("The predictions", path), appearing(path) as file:
+    with atomic.disk_errors("The predictions", path), atomic.appearing(path) as file:
         file.write(MAGIC)
         places: list[tuple[int, int, int, tuple[int, ...]]] = []
         for id, image in zip(ids, images, strict=True):
@@ -199,17 +198,3 @@ def _index(file: BinaryIO) -> dict[str, Any]:
         raise ValueError("it is cut or damaged")
     index: dict[str, Any] = json.loads(content)
     return index
-
-
-@contextmanager
-def appearing(path: Path) -> Iterator[BinaryIO]:
-    """A temporary file that takes the place of `path` when all was written, flushed to the disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from trainables import atomic
 from trainables.errors import InvalidSubmission
-from trainables.maps import Maps, appearing
+from trainables.maps import Maps
 from trainables.task import Head
 
 WRITTEN = (1980, 1, 1, 0, 0, 0)
@@ -86,7 +86,7 @@ class PictureAnswer:
 
 
 def _write_zip(predictions: Maps, path: Path) -> None:
-    with appearing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as packed:
+    with atomic.appearing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as packed:
         for id, picture in zip(predictions.ids, predictions, strict=True):
             packed.writestr(zipfile.ZipInfo(f"{id}.png", WRITTEN), _png(picture))
 

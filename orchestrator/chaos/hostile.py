@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.chaos.cells import CUT_OFF, Cell, Fault
+from orchestrator.chaos.files import CHECKPOINTS
 from orchestrator.chaos.rig import TASK_FILE, Skipped, Unexpected
 
 GROUP = "hostile"
@@ -66,7 +67,7 @@ def _bursting(archive: Path, _: Path) -> None:
 def _poisoned_checkpoint(cell: Cell) -> None:
     """In the place of a trial's own; the trial goes on from the one before, or begins again."""
     sign = cell.rig.home / f"{cell.name}.sign"
-    for path in cell.folder.path.glob("trials/*/checkpoints/*.checkpoint"):
+    for path in cell.folder.path.glob(CHECKPOINTS):
         path.write_bytes(pickle.dumps(_Harm(sign)))
     cell.require_recovered()
     _require_not_run(sign)
